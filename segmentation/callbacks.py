@@ -1,0 +1,105 @@
+"""What Lightning calls during a training besides the task: history, pictures, and TensorBoard's hparams."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from segmentation.analysis import plots
+from segmentation.runfiles import data_of, examples, spread, write_json
+from segmentation.task import Batch, Evaluation
+
+
+class History(pl.Callback):
+    """One row of scalars for every epoch, in `history.json` and in the checkpoints, so that a resumed run keeps it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0  # of training and validation, over all starts of the run
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        seconds = time.perf_counter() - self._start
+        self.seconds += seconds
+        logged = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+        row = {"epoch": trainer.current_epoch, "seconds": seconds} | rates | logged
+        self.rows.append({name.removesuffix("_epoch"): value for name, value in row.items()})
+        if trainer.is_global_zero:
+            write_json(self.folder / "history.json", self.rows)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self.rows:
+            plots.save(plots.curves(self.rows), self.folder / "plots" / "curves.png")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+
+
+class ValidationImages(pl.Callback):
+    """A few validation images with truth and prediction, and the confusion matrix, in TensorBoard after every epoch.
+
+    Args:
+        count: images, taken at even distances over the split.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._predictions: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def on_validation_batch_end(  # type: ignore[override]  # Lightning cannot know what the step returns
+        self,
+        trainer: pl.Trainer,
+        pl_module: Evaluation,
+        outputs: Tensor,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.loggers:
+            return
+        chosen = spread(len(data_of(trainer).reader("val")), self.count)
+        for index, prediction in zip(batch["index"].tolist(), outputs, strict=True):
+            if index in chosen:
+                self._predictions[index] = prediction.cpu().numpy().astype(np.uint8)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Evaluation)
+        data = data_of(trainer)
+        images = examples(data.reader("val"), self._predictions)
+        self._predictions = {}
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and images and trainer.is_global_zero:
+                segmented = plots.segmented(images, data.classes, data.colours, data.ignore_index)
+                logger.experiment.add_figure("val/images", segmented, trainer.global_step)
+                confusion = np.asarray(pl_module.results["val"]["confusion_matrix"])
+                figure = plots.confusion_matrix(confusion, data.classes)
+                logger.experiment.add_figure("val/confusion_matrix", figure, trainer.global_step)
+
+
+class FinalScores(pl.Callback):
+    """TensorBoard's hparams page: what the run was told, beside what it scored in the test."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Evaluation)
+        # Names of their own: Lightning adds a point at step 0, which must not fall into the curves of the test.
+        final = {f"final/{name}": pl_module.results["test"][name] for name in ("pixel_accuracy", "mean_iou")}
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(dict(self.settings), final)

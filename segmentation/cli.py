@@ -1,0 +1,130 @@
+"""How a command meets its user: Hydra composes the configuration, and every mistake ends in one line.
+
+Nothing heavy is imported here, so that a misspelt option answers at once.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from segmentation.config import CONF, register
+from segmentation.errors import UserError, nearest
+
+TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows the traceback of any error
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a function of the composed configuration a command-line program with `conf/<name>.yaml` as its default."""
+
+    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def job(config: DictConfig) -> None:
+            try:
+                function(config)
+            except Exception as error:
+                # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
+                if HydraConfig.get().mode is RunMode.RUN and not shows_traceback:
+                    end(error, name)
+                raise
+
+        shows_traceback = os.environ.get(TRACEBACK) == "1"
+
+        def main() -> None:
+            register()
+            os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us instead of printing several lines
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except Exception as error:
+                if shows_traceback:
+                    raise
+                end(error, name)
+
+        return main
+
+    return decorate
+
+
+def end(error: Exception, name: str) -> NoReturn:
+    """Leave with one line if the error is the user's to mend; hand it on with its traceback if it is ours."""
+    line = explain(error, name)
+    if line is None:
+        raise error
+    sys.stdout.flush()
+    raise SystemExit(f"error: {line}")
+
+
+def explain(error: BaseException, name: str) -> str | None:
+    """One line about a user's mistake, or None for an error that is not one."""
+    chain = list(_causes(error))
+    for cause in chain:
+        match cause:
+            case UserError():
+                return _one_line(str(cause))
+            case MissingConfigException() if cause.options is not None and cause.missing_cfg_file:
+                group, _, choice = str(cause.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+                return f"{group}={choice}: no such choice; {nearest(choice, cause.options)}"
+            case OverrideParseException():
+                key = str(cause.override).partition("=")[0]
+                return (
+                    f"{cause.override}: Hydra cannot read this override; "
+                    f"quote its value twice, for the shell and for Hydra: '{key}=\"...\"'"
+                )
+            case MissingMandatoryValue():
+                key = str(cause.full_key or cause.key)
+                return f"{key}: not set; add {key}=..."
+            case ConfigKeyError() | ConfigAttributeError() if cause.full_key or cause.key:
+                key = str(cause.full_key or cause.key)
+                return f"{key}: no such key; {nearest(key, _known_keys(name))}"
+            case OmegaConfBaseException() if cause.full_key:
+                return f"{cause.full_key}: {_one_line(cause.msg or str(cause))}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        unmatched = re.match(r"Could not override '([^'@]+)", str(error))
+        if unmatched:
+            return f"{unmatched[1]}: no such key or group; {nearest(unmatched[1], _known_keys(name))}"
+        return _one_line(str(error))
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The root cause first: it knows the key, where what wraps it only says that something failed."""
+    if error.__cause__ is not None:
+        yield from _causes(error.__cause__)
+    yield error
+
+
+def _one_line(message: str) -> str:
+    """The message without OmegaConf's tail of `full_key:` and `object_type=` lines, on a single line."""
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not re.match(r"(full_key:|object_type=|reference_type=)", line))
+
+
+def _known_keys(name: str) -> set[str]:
+    """Every key that can be set, in the groups that this command line chooses where those can be composed."""
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    chosen = [word for word in sys.argv[1:] if word.partition("=")[0] in groups and "," not in word]
+    for overrides in (chosen, []):
+        GlobalHydra.instance().clear()
+        try:
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                return groups | set(_paths(hydra.compose(name, overrides)))
+        except Exception:  # noqa: S112 - this only looks for a hint, the mistake itself is already known
+            continue
+    return groups
+
+
+def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        path = f"{prefix}{key}"
+        yield path
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not (OmegaConf.is_missing(config, key) or node._is_none()):
+            yield from _paths(node, f"{path}.")

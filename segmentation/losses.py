@@ -1,0 +1,75 @@
+"""Losses of `loss=`: each maps logits [B, C, H, W] and labels [B, H, W] to a scalar; void pixels contribute nothing.
+
+Dice, focal and Lovász losses are segmentation_models_pytorch's, named directly in `conf/loss/`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.errors import UserError
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross-entropy over the labelled pixels, each weighted by its class.
+
+    Args:
+        ignore_index: label of void pixels.
+        class_weights: a weight for each class, or None for equal ones.
+        label_smoothing: share of each target spread evenly over all classes.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, *, ignore_index: int, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits [B, C, H, W] and labels [B, H, W] to a scalar; zero where every pixel is void."""
+        if self.weight is not None and len(self.weight) != logits.shape[1]:
+            raise UserError(
+                f"loss.class_weights: {len(self.weight)} weights for {logits.shape[1]} classes; give one for each class"
+            )
+        total = F.cross_entropy(
+            logits,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        valid = target != self.ignore_index
+        if self.weight is None:
+            return total / valid.sum().clamp(min=1)
+        share = self.weight[torch.where(valid, target, 0)] * valid
+        return total / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
+
+
+class WeightedSum(nn.Module):
+    """A weighted sum of losses.
+
+    Args:
+        terms: name -> loss.
+        weights: name -> factor, for the same names.
+    """
+
+    def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if set(terms) != set(weights):
+            raise UserError(
+                f"loss.weights names {sorted(weights)} but loss.terms are {sorted(terms)}; give each term one weight"
+            )
+        self.terms = nn.ModuleDict(dict(terms))
+        self.weights = dict(weights)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits [B, C, H, W] and labels [B, H, W] to a scalar."""
+        return torch.stack([self.weights[name] * loss(logits, target) for name, loss in self.terms.items()]).sum()

@@ -1,0 +1,80 @@
+"""Optimizers with a learning rate of their own for the backbone, and schedules over the steps of a training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+)
+
+from segmentation.errors import UserError, nearest
+
+
+def optimizer_class(name: str) -> type[Optimizer]:
+    """The class behind `optimizer.name`: one of torch.optim's, or a dotted path to another."""
+    known = [key for key, value in vars(torch.optim).items() if isinstance(value, type) and key != "Optimizer"]
+    if name in known:
+        found: type[Optimizer] = getattr(torch.optim, name)
+        return found
+    if "." not in name:
+        raise UserError(f"optimizer.name: torch.optim has no {name!r}; {nearest(name, known)}")
+    try:
+        return get_class(name)
+    except Exception as error:
+        raise UserError(f"optimizer.name: cannot import {name!r}; give a class that Python can import") from error
+
+
+def build_optimizer(network: nn.Module, config: Mapping[str, Any]) -> Optimizer:
+    """An optimizer over two groups: the backbone at `lr * backbone_lr_factor`, and everything else at `lr`.
+
+    Args:
+        network: has its backbone under `backbone`.
+        config: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
+    """
+    trainable = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    backbone = [parameter for name, parameter in trainable if name.startswith("backbone.")]
+    rest = [parameter for name, parameter in trainable if not name.startswith("backbone.")]
+    groups = [
+        {"params": rest, "lr": config["lr"], "name": "head"},
+        {"params": backbone, "lr": config["lr"] * config["backbone_lr_factor"], "name": "backbone"},
+    ]
+    keywords = {"lr": config["lr"], "weight_decay": config["weight_decay"], **config["args"]}
+    try:
+        return optimizer_class(config["name"])([group for group in groups if group["params"]], **keywords)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {config['name']} refuses its arguments: {error}") from error
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """The same learning rate from the first step to the last."""
+    return LinearLR(optimizer, start_factor=1.0, total_iters=total_steps)
+
+
+def polynomial(optimizer: Optimizer, total_steps: int, *, power: float) -> LRScheduler:
+    """`lr * (1 - step / total_steps) ** power`, the schedule of DeepLab (Chen et al., 2017)."""
+    return PolynomialLR(optimizer, total_iters=total_steps, power=power)
+
+
+def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float) -> LRScheduler:
+    """A linear rise over the share `warmup` of the steps, then half a cosine to zero (Loshchilov & Hutter, 2017)."""
+    rise = int(warmup * total_steps)
+    fall = CosineAnnealingLR(optimizer, T_max=max(1, total_steps - rise))
+    if rise == 0:
+        return fall
+    return SequentialLR(optimizer, [LinearLR(optimizer, start_factor=1 / rise, total_iters=rise), fall], [rise])
+
+
+def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup: float) -> LRScheduler:
+    """Up to the optimizer's rates over the share `warmup` of the steps, then far below (Smith & Topin, 2018)."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    # A fast_dev_run has one step, and OneCycleLR divides by the steps of its last phase less one.
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=max(2, total_steps), pct_start=warmup)

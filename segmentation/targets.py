@@ -1,0 +1,40 @@
+"""Are the `_target_`s of a configuration there, and do they take the keywords given? Asked before data is read."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+
+from segmentation.errors import UserError, nearest
+
+# Hydra's own keywords beside `_target_`.
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+
+
+def check_targets(config: Any, path: str = "") -> None:
+    """Raise a UserError for the first `_target_` in plain containers that cannot be imported or refuses a keyword."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            _check(config, path)
+        for key, value in config.items():
+            check_targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for index, value in enumerate(config):
+            check_targets(value, f"{path}[{index}]")
+
+
+def _check(config: Mapping[str, Any], path: str) -> None:
+    name = config["_target_"]
+    try:
+        target = get_object(name)
+    except Exception as error:
+        raise UserError(f"{path}._target_: cannot import {name!r} ({error.__class__.__name__})") from error
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # written in C: it says so itself when called
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in set(config) - RESERVED - set(parameters):
+        raise UserError(f"{path}.{key}: {name} takes no such argument; {nearest(key, parameters)}")

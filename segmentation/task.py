@@ -1,0 +1,126 @@
+"""The LightningModules: a network's evaluation from one integer confusion matrix, and its training on top."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from segmentation.analysis.metrics import scores
+from segmentation.models.network import Network
+from segmentation.optim import build_optimizer
+
+Batch = Mapping[str, Tensor]  # image uint8 [B, 3, H, W], mask int64 [B, H', W'], index int64 [B]
+SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
+
+
+class Evaluation(pl.LightningModule):
+    """A network judged at the masks' own resolution, by one confusion matrix over the whole split and all processes.
+
+    Args:
+        network: RGB in 0...1 to class logits.
+        classes: their names.
+        ignore_index: label of void pixels.
+        channels_last: lay images out as the convolutions of CPUs and tensor cores want them.
+    """
+
+    def __init__(self, network: Network, *, classes: Sequence[str], ignore_index: int, channels_last: bool) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.classes = list(classes)
+        self.ignore_index = ignore_index
+        self.confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=ignore_index)
+        self.results: dict[str, dict[str, Any]] = {}  # of the last epoch, by stage
+
+    def forward(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Images uint8 [B, 3, H, W] to float32 logits [B, classes, *size]."""
+        image = image.to(memory_format=self.memory_format, dtype=torch.float32) / 255
+        logits: Tensor = self.network(image, size=size)
+        return logits.float()
+
+    def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [B, classes, H', W'] and the predicted classes [B, H', W'], counted in the confusion matrix."""
+        mask = batch["mask"]
+        logits = self(batch["image"], mask.shape[-2:])
+        prediction = logits.argmax(1)
+        self.confusion.update(prediction, mask)
+        return logits, prediction
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Predicted classes [B, H', W'], for the callbacks."""
+        return self.evaluate(batch)[1]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Predicted classes [B, H', W'], for the callbacks."""
+        return self.evaluate(batch)[1]
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def _report(self, stage: str) -> None:
+        confusion: npt.NDArray[np.int64] = self.confusion.compute().cpu().numpy()
+        self.confusion.reset()
+        self.results[stage] = scores(confusion, self.classes)
+        values = {f"{stage}/{name}": self.results[stage][name] for name in SCALARS}
+        # A split that is void throughout has no score: None there, and nothing to log.
+        self.log_dict({name: value for name, value in values.items() if value is not None}, sync_dist=True)
+
+
+class Task(Evaluation):
+    """Training: a loss over the pixels, an optimizer with its own rate for the backbone, a schedule over the steps.
+
+    Args:
+        network: RGB in 0...1 to class logits.
+        loss: logits [B, C, H, W] and labels [B, H, W] to a scalar.
+        optimizer: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
+        scheduler: `(optimizer, total_steps)` to a schedule stepped once an optimizer step.
+        evaluation: further arguments of `Evaluation`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: nn.Module,
+        *,
+        optimizer: Mapping[str, Any],
+        scheduler: Callable[[Optimizer, int], LRScheduler],
+        **evaluation: Any,
+    ) -> None:
+        super().__init__(network, **evaluation)
+        self.loss = loss
+        self.optimizer_config = optimizer
+        self.scheduler = scheduler
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        mask = batch["mask"]
+        logits = self(batch["image"], mask.shape[-2:])
+        loss: Tensor = self.loss(logits, mask)
+        labelled = mask != self.ignore_index
+        correct = (logits.detach().argmax(1) == mask) & labelled
+        accuracy = correct.sum() / labelled.sum().clamp(min=1)
+        size = len(mask)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
+        self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Predicted classes [B, H', W'], for the callbacks."""
+        logits, prediction = self.evaluate(batch)
+        loss = self.loss(logits, batch["mask"])
+        self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
+        return prediction
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.network, self.optimizer_config)
+        schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

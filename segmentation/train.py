@@ -1,0 +1,103 @@
+"""`python -m segmentation.train`: one run, or with `-m` a sweep of them."""
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from segmentation.cli import command
+
+if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
+    from segmentation.data.module import DataModule
+    from segmentation.task import Task
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """Train and test what the configuration describes, leaving the run's files in `config.output`.
+
+    Returns:
+        The scores of the test, or those of the last validation where `test=false`; empty where neither ran.
+    """
+    from pathlib import Path
+
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    from segmentation.callbacks import FinalScores, History
+    from segmentation.checkpoints import best_weights, find_checkpoint, load_weights
+    from segmentation.data.module import DataModule
+    from segmentation.models.files import save_model
+    from segmentation.runfiles import TestFiles
+    from segmentation.targets import check_targets
+    from segmentation.trainer import build_trainer
+
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    check_targets(settings)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = DataModule(settings["data"], settings["augment"], config.seed)
+    task = build_task(settings, data)
+    data.check()
+
+    folder = Path(config.output)
+    history = History(folder)
+    callbacks = [history, TestFiles(folder, history), FinalScores(describe(settings))]
+    callbacks += instantiate(settings["callbacks"]).values()
+    loggers = instantiate(settings["logger"]).values()
+    trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
+
+    checkpoint = find_checkpoint(config.ckpt, folder)
+    if config.train:
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        load_weights(task, best_weights(trainer))
+    else:
+        load_weights(task, checkpoint)
+    if trainer.is_global_zero:
+        meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
+        save_model(task.network, folder, model=model_settings(settings), meta=meta)
+    if config.test:
+        trainer.test(task, data, verbose=False)
+    return task.results.get("test") or task.results.get("val") or {}
+
+
+def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
+    """The network, its loss, optimizer and schedule, from the plain configuration."""
+    from hydra.utils import instantiate
+
+    from segmentation.models.network import build_network
+    from segmentation.task import Task
+
+    return Task(
+        build_network(model_settings(settings), len(data.classes)),
+        instantiate(settings["loss"]),
+        optimizer=settings["optimizer"],
+        scheduler=instantiate(settings["scheduler"]),
+        classes=data.classes,
+        ignore_index=data.ignore_index,
+        channels_last=settings["trainer"]["channels_last"],
+    )
+
+
+def model_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of the configuration that the network is built from."""
+    return {part: settings[part] for part in ("backbone", "decoder", "lstm")}
+
+
+def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    """The configuration as flat scalars, for TensorBoard's table of hyper-parameters."""
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in settings.items():
+        if prefix == "" and key in ("output", "callbacks", "logger", "augment"):
+            continue
+        if isinstance(value, dict):
+            flat |= describe(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
+
+
+@command("train")
+def main(config: DictConfig) -> None:
+    train(config)
+
+
+if __name__ == "__main__":
+    main()

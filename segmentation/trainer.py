@@ -1,0 +1,60 @@
+"""Lightning's Trainer as the project sets it up, the same for training and for evaluation."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+
+from segmentation.errors import UserError, nearest
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def computes_bf16(accelerator: str) -> bool:
+    """Whether the device has bf16 arithmetic: where it only emulates it, bf16 is slower than float32."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    cpuinfo = Path("/proc/cpuinfo")  # torch has no public question for this in all its supported versions
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def lightning_precision(precision: str, accelerator: str) -> str:
+    """Lightning's word for `trainer.precision`; `auto` is bf16 where the device computes in it, else float32."""
+    if precision == "auto":
+        precision = "bf16" if computes_bf16(accelerator) else "32"
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: no such choice; {nearest(precision, ['auto', *PRECISIONS])}")
+    return PRECISIONS[precision]
+
+
+def build_trainer(
+    config: Mapping[str, Any], folder: Path, *, callbacks: Iterable[pl.Callback] = (), loggers: Iterable[Logger] = ()
+) -> pl.Trainer:
+    """A Trainer from the keys of `TrainerConfig`, with `folder` as its root.
+
+    The data module shards by itself (evaluation must not repeat images to fill up a process), so Lightning's
+    sampler is off.
+    """
+    callbacks = list(callbacks)
+    settings: dict[str, Any] = {
+        **{key: value for key, value in config.items() if key not in ("args", "channels_last")},
+        "precision": lightning_precision(config["precision"], config["accelerator"]),
+        "default_root_dir": folder,
+        "callbacks": callbacks,
+        "logger": list(loggers) or False,
+        "use_distributed_sampler": False,
+        "sync_batchnorm": True,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+        "log_every_n_steps": 10,
+        **config["args"],
+    }
+    try:
+        return pl.Trainer(**settings)
+    except (TypeError, ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise UserError(f"trainer: Lightning refuses this: {error}") from error

@@ -1,0 +1,52 @@
+"""What all tests share: no network, one thread a test, compositions of the configuration without Hydra's runtime."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network fails at once instead of waiting
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from segmentation.config import CONF, register
+
+Compose = Callable[..., DictConfig]
+
+# The smallest run that has everything: seconds on a laptop.
+TINY = (
+    "data.size=[32,48]",
+    "data.batch_size=4",
+    "data.num_workers=0",
+    "data.splits={train:8,val:3,test:3}",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32",
+    "lstm.hidden_size=8",
+)
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Iterator[Compose]:
+    """`compose(*overrides, name="train")`: a command's configuration, its output below the test's own folder."""
+    register()
+    GlobalHydra.instance().clear()
+
+    def _compose(*overrides: str, name: str = "train") -> DictConfig:
+        own = [f"output={tmp_path / 'run'}"] if name == "train" else []
+        return hydra.compose(name, overrides=[*own, *overrides])
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        yield _compose
+
+
+@pytest.fixture
+def tiny(compose: Compose) -> Compose:
+    """Like `compose`, with a network, scenes and a training that take a second."""
+
+    def _tiny(*overrides: str) -> DictConfig:
+        return compose(*TINY, *overrides)
+
+    return _tiny

@@ -1,0 +1,79 @@
+"""A user's mistake ends in one line that names it and what would be right, before anything heavy is imported."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def run(*arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"segmentation.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def own_lines(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if not line.startswith("import time:")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backbone=resnet5"], "backbone=resnet5: no such choice; did you mean 'resnet50'"),
+        (["backbon=resnet50"], "backbon: no such key or group; did you mean 'backbone'"),
+        (["data=camvid", "data.rot=x"], "data.rot: no such key or group; did you mean 'data.root'"),
+        (["trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'"),
+        (["seed=first"], "seed: Value 'first' of type 'str' could not be converted to Integer"),
+        (["lstm.hidden_size=big"], "lstm.hidden_size: Value 'big'"),
+        (["data=folder", "data.root=/tmp/a(b"], "quote its value twice"),
+        (["-m", "lstm=none,zigzak"], "lstm=zigzak: no such choice; did you mean 'zigzag'"),
+    ],
+)
+def test_mistake_is_one_line_before_torch(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    lines = own_lines(done.stderr)
+    assert done.returncode == 1
+    assert len(lines) == 1, done.stderr[-2000:]
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
+    assert not any(line.endswith("| torch") for line in done.stderr.splitlines())
+
+
+def test_mistake_answers_fast() -> None:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "segmentation.train", "backbone=resnet5"], capture_output=True, check=False)
+    assert time.perf_counter() - start < 5  # 1 s on an idle machine; tests share theirs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backbone.name=resnet5"], "resnet50"),
+        (["+optimizer.args.lrr=1"], "optimizer"),
+        (["+loss.label_smooth=1"], "loss.label_smooth: segmentation.losses.CrossEntropy takes no such argument; did you"),
+        (["optimizer.name=AdamV"], "did you mean 'Adam'"),
+        (["trainer.precision=bf61"], "trainer.precision=bf61"),
+        (["lstm.order=zigzagg"], "zigzag"),
+        (["lstm.cell=lstmm"], "lstm"),
+        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: no such file"),
+    ],
+)
+def test_mistake_in_a_name_is_one_line(
+    arguments: list[str], said: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    done = run(*arguments, f"hydra.run.dir={folder}", "data.splits={train:4,val:2,test:2}", "trainer.accelerator=cpu")
+    lines = own_lines(done.stderr)
+    assert done.returncode == 1
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert said in lines[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_value_is_named() -> None:
+    done = run("input=x.png", command="predict")
+    assert own_lines(done.stderr) == ["error: model: not set; add model=..."]
