@@ -1,0 +1,188 @@
+"""A whole run in miniature, and what must hold of it: files, resuming, evaluating and predicting from what it saved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segmentation.data.module import DataModule
+from segmentation.evaluate import described_data, evaluate
+from segmentation.models.files import load_model
+from segmentation.predict import predict
+from segmentation.train import train
+from tests.conftest import Compose
+
+
+@pytest.fixture
+def run(tiny: Compose, tmp_path: Path) -> Path:
+    """A finished run's folder, its configuration saved as Hydra does."""
+    config = tiny("lstm=zigzag", "trainer.max_epochs=2")
+    folder = tmp_path / "run"
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    train(config)
+    return folder
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+def test_run_leaves_what_design_promises(run: Path) -> None:
+    metrics = metrics_of(run)
+    assert metrics["split"] == "test"
+    assert metrics["num_images"] == 3
+    assert metrics["epochs"] == 2
+    assert metrics["train_seconds"] > 0
+    confusion = np.array(metrics["confusion_matrix"])
+    assert metrics["pixel_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    with np.load(run / "confusion.npz") as arrays:
+        assert arrays["confusion"].shape == (3, *confusion.shape)
+        assert (arrays["confusion"].sum(0) == confusion).all()
+        names = arrays["names"].tolist()
+    for name in names:
+        assert Image.open(run / "predictions" / f"{name}.png").mode == "P"
+    for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "model.safetensors", "model.json"):
+        assert (run / path).stat().st_size > 0
+    assert {path.name for path in (run / "plots").iterdir()} == {
+        "curves.png", "segmented.png", "confusion_matrix.png", "class_iou.png"
+    }  # fmt: skip
+    history = json.loads((run / "history.json").read_text())
+    assert [row["epoch"] for row in history] == [0, 1]
+    assert {"train/loss", "val/loss", "train/pixel_accuracy", "val/pixel_accuracy", "val/mean_iou"} <= set(history[0])
+
+
+def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert {"val/images", "val/confusion_matrix"} <= set(tags["images"])
+    assert {"train/loss_epoch", "val/loss", "val/mean_iou", "test/mean_iou"} <= set(tags["scalars"])
+    assert any(tag.startswith("lr-") for tag in tags["scalars"])
+    final = events.Scalars("final/pixel_accuracy")[-1].value
+    assert final == pytest.approx(metrics_of(run)["pixel_accuracy"])
+
+
+def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose, tmp_path: Path) -> None:
+    config = compose(f"model={run}", "accelerator=cpu", name="evaluate")
+    evaluate(config, described_data(config, [], chosen=False), tmp_path / "evaluation")
+    ours, its = metrics_of(tmp_path / "evaluation"), metrics_of(run)
+    assert ours == {key: its[key] for key in ours}
+    more = described_data(config, ["data.splits={train:8,val:3,test:5}"], chosen=False)
+    assert more.data.splits.test == 5
+    evaluate(config, more, tmp_path / "more")
+    assert metrics_of(tmp_path / "more")["num_images"] == 5
+
+
+def test_predict_writes_masks_and_overlays_in_the_images_size(run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "images"
+    (source / "night").mkdir(parents=True)
+    Image.new("RGB", (50, 37), "gray").save(source / "a.jpg")
+    Image.new("L", (21, 40), 30).save(source / "night" / "b.png")
+    predict(str(run), str(source), str(tmp_path / "out"), "cpu")
+    for name, size in (("a.png", (50, 37)), ("night/b.png", (21, 40))):
+        mask = Image.open(tmp_path / "out" / name)
+        assert (mask.mode, mask.size) == ("P", size)
+        assert Image.open(tmp_path / "out" / "overlays" / name).size == size
+    assert predict(str(run / "model.safetensors"), str(source / "a.jpg"), str(tmp_path / "one"), "cpu") == [
+        tmp_path / "one" / "a.png"
+    ]
+
+
+def test_predict_and_test_see_the_same(run: Path, tmp_path: Path) -> None:
+    """The images of the test split, saved and predicted from files, give the test's own predictions."""
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    settings: Any = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[union-attr]
+    reader = DataModule(settings, {}, 0).reader("test")
+    for name, sample in zip(reader.names, [reader[index] for index in range(len(reader))], strict=True):
+        path = tmp_path / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sample.image).save(path)
+    for path in predict(str(run), str(tmp_path / "images"), str(tmp_path / "out"), "cpu"):
+        saved = run / "predictions" / path.relative_to(tmp_path / "out")
+        assert (np.asarray(Image.open(path)) == np.asarray(Image.open(saved))).all()
+
+
+def test_interrupted_run_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Path) -> None:
+    straight = tiny("trainer.max_epochs=3", f"output={tmp_path / 'straight'}")
+    train(straight)
+    # Stopped by the schedule of its own length: the steps of the learning rate must be those of three epochs.
+    stopped = tiny("trainer.max_epochs=3", "+trainer.args.limit_test_batches=1", f"output={tmp_path / 'stopped'}")
+    stop_after(stopped, epochs=1)
+    resumed = tiny("trainer.max_epochs=3", f"output={tmp_path / 'stopped'}", "ckpt=auto")
+    train(resumed)
+    first, _ = load_model(tmp_path / "straight")
+    second, _ = load_model(tmp_path / "stopped")
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    assert len(json.loads((tmp_path / "stopped" / "history.json").read_text())) == 3
+
+
+def stop_after(config: Any, epochs: int) -> None:
+    class Interruption(Exception):
+        pass
+
+    import pytorch_lightning as pl
+
+    class Stop(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == epochs:
+                raise Interruption
+
+    Stop.__module__, Stop.__qualname__ = __name__, "Stop"
+    globals()["Stop"] = Stop
+    OmegaConf.update(config, "callbacks.stop", {"_target_": f"{__name__}.Stop"}, force_add=True)
+    with pytest.raises(Interruption):
+        train(config)
+
+
+def test_same_seed_same_run_other_seed_another(tiny: Compose, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tiny(f"seed={seed}", f"output={tmp_path / name}"))
+    losses = [json.loads((tmp_path / name / "history.json").read_text())[0]["train/loss"] for name in "abc"]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_one_batch_is_learnt_by_heart(tiny: Compose) -> None:
+    config = tiny(
+        "data.splits={train:2,val:2,test:2}", "data.batch_size=2", "augment=none", "trainer.max_epochs=60",
+        "optimizer.lr=0.003", "scheduler=constant", "logger=none",
+    )  # fmt: skip
+    config.callbacks = {}
+    train(config)
+    rows = json.loads((Path(config.output) / "history.json").read_text())
+    assert rows[-1]["train/pixel_accuracy"] > 0.95 > rows[0]["train/pixel_accuracy"]
+
+
+def test_switches(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny("test=false"))
+    run = tmp_path / "run"
+    assert (run / "model.safetensors").exists()
+    assert not (run / "metrics.json").exists()
+    scores = train(tiny("train=false", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'tested'}"))
+    assert not (tmp_path / "tested" / "history.json").exists()
+    assert metrics_of(tmp_path / "tested")["pixel_accuracy"] == scores["pixel_accuracy"]
+    first, second = load_model(run)[0], load_model(tmp_path / "tested")[0]
+    assert all((second.state_dict()[name] == value).all() for name, value in first.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.001", "trainer.precision=bf16", "optimizer=sgd",
+     "loss=combined", "lstm=none", "augment=none", "scheduler=constant", "optimizer.backbone_lr_factor=0"],
+)  # fmt: skip
+def test_every_training_option_changes_the_weights(override: str, tiny: Compose, tmp_path: Path) -> None:
+    common = ("trainer.max_epochs=1", "data.splits={train:12,val:1,test:1}", "test=false", "logger=none")
+    for name, overrides in (("plain", []), ("changed", [override])):
+        config = tiny(*common, *overrides, f"output={tmp_path / name}")
+        config.callbacks = {}
+        train(config)
+    first, second = (load_model(tmp_path / name)[0].state_dict() for name in ("plain", "changed"))
+    assert first.keys() != second.keys() or any((second[name] != value).any() for name, value in first.items())
