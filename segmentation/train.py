@@ -35,7 +35,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = DataModule(settings["data"], settings["augment"], config.seed)
     task = build_task(settings, data)
-    data.check()
+    data.check(*(["train", "val"] if config.train else []), *([data.test_split] if config.test else []))
 
     folder = Path(config.output)
     history = History(folder)

@@ -54,7 +54,10 @@ def test_mistake_answers_fast() -> None:
     [
         (["backbone.name=resnet5"], "resnet50"),
         (["+optimizer.args.lrr=1"], "optimizer"),
-        (["+loss.label_smooth=1"], "loss.label_smooth: segmentation.losses.CrossEntropy takes no such argument; did you"),
+        (
+            ["+loss.label_smooth=1"],
+            "loss.label_smooth: segmentation.losses.CrossEntropy takes no such argument; did you",
+        ),
         (["optimizer.name=AdamV"], "did you mean 'Adam'"),
         (["trainer.precision=bf61"], "trainer.precision=bf61"),
         (["lstm.order=zigzagg"], "zigzag"),

@@ -69,7 +69,8 @@ def test_loss_is_a_scalar_with_a_gradient(choice: str, compose: Compose) -> None
 
 
 @pytest.mark.parametrize(
-    ("group", "choice"), [(g, c) for g in ("optimizer", "scheduler", "callbacks", "logger", "trainer") for c in choices(g)]
+    ("group", "choice"),
+    [(g, c) for g in ("optimizer", "scheduler", "callbacks", "logger", "trainer") for c in choices(g)],
 )
 def test_training_part_builds(group: str, choice: str, compose: Compose, tmp_path: Path) -> None:
     settings = plain(compose(f"{group}={choice}", "trainer.accelerator=cpu", "lstm=none"))

@@ -47,7 +47,11 @@ def test_any_of_torchs_by_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"name": "AdamX"}, "did you mean 'Adam"), ({"args": {"momentun": 1}}, "momentun"), ({"lr": -1.0}, "learning rate")],
+    [
+        ({"name": "AdamX"}, "did you mean 'Adam"),
+        ({"args": {"momentun": 1}}, "momentun"),
+        ({"lr": -1.0}, "learning rate"),
+    ],
 )
 def test_mistakes_are_named(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):

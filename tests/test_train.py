@@ -126,7 +126,7 @@ def test_interrupted_run_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Pa
 
 
 def stop_after(config: Any, epochs: int) -> None:
-    class Interruption(Exception):
+    class StoppedError(Exception):
         pass
 
     import pytorch_lightning as pl
@@ -134,12 +134,12 @@ def stop_after(config: Any, epochs: int) -> None:
     class Stop(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             if trainer.current_epoch == epochs:
-                raise Interruption
+                raise StoppedError
 
     Stop.__module__, Stop.__qualname__ = __name__, "Stop"
     globals()["Stop"] = Stop
     OmegaConf.update(config, "callbacks.stop", {"_target_": f"{__name__}.Stop"}, force_add=True)
-    with pytest.raises(Interruption):
+    with pytest.raises(StoppedError):
         train(config)
 
 

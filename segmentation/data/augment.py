@@ -1,0 +1,63 @@
+"""Augmentation by albumentations, as listed in `conf/augment/`, and the resize to what the network sees."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no question to a server at import
+
+import albumentations as A  # noqa: E402
+import cv2
+import numpy as np
+from hydra.utils import instantiate
+
+from segmentation.data.reader import Pixels
+from segmentation.errors import UserError
+
+
+class Augmentation:
+    """A chain of transforms whose randomness is set anew for every sample.
+
+    Args:
+        transforms: name -> configuration of an albumentations transform, applied in this order.
+    """
+
+    def __init__(self, transforms: Mapping[str, Mapping[str, Any]]) -> None:
+        self.chain = A.Compose([build_transform(name, config) for name, config in transforms.items()])
+
+    def __call__(self, image: Pixels, mask: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+        """Image [H, W, 3] and mask [H, W], changed alike, as `seed` says and nothing else."""
+        self.chain.set_random_seed(seed)
+        changed = self.chain(image=image, mask=mask)
+        return changed["image"], changed["mask"]
+
+
+def build_transform(name: str, config: Mapping[str, Any]) -> Any:
+    """One transform; what albumentations only warns of, or would blend labels, is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Argument")  # "Argument(s) '...' are not valid", and then ignored
+        try:
+            transform = instantiate(config, _convert_="all")
+        except Exception as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            raise UserError(f"augment.{name}: albumentations refuses this: {reason}") from error
+    if getattr(transform, "mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST:
+        raise UserError(f"augment.{name}.mask_interpolation: only 0 (nearest): labels between two labels mean nothing")
+    return transform
+
+
+def resize_image(image: Pixels, size: tuple[int, int] | list[int] | None) -> Pixels:
+    """Image [H, W, 3] at (height, width), by area when it shrinks so that nothing is skipped; None leaves it."""
+    if size is None or tuple(size) == image.shape[:2]:
+        return image
+    shrinks = size[0] < image.shape[0]
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def resize_mask(mask: Pixels, size: tuple[int, int] | list[int] | None) -> Pixels:
+    """Mask [H, W] at (height, width): every pixel takes the label of the nearest."""
+    if size is None or tuple(size) == mask.shape:
+        return mask
+    return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

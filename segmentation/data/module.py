@@ -1,0 +1,187 @@
+"""The LightningDataModule: from a data set's configuration to batches."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_class, instantiate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segmentation.data.augment import Augmentation, resize_image, resize_mask
+from segmentation.data.reader import Reader, require
+from segmentation.data.samplers import EvaluationSampler, Key, TrainBatches, TrainSampler
+from segmentation.errors import UserError
+
+Item = dict[str, Tensor]
+Size = Sequence[int] | None
+
+
+class TrainSamples(Dataset[Item]):
+    """Augmented samples at the network's size: image uint8 [3, H, W], mask int64 [H, W], index int64."""
+
+    def __init__(self, reader: Reader, augmentation: Augmentation, size: Size, seed: int) -> None:
+        self.reader, self.augmentation, self.size, self.seed = reader, augmentation, size, seed
+
+    def __getitem__(self, key: Key) -> Item:
+        epoch, index = key
+        sample = self.reader[index]
+        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
+        image, mask = self.augmentation(sample.image, sample.mask, seed)
+        return to_item(resize_image(image, self.size), resize_mask(mask, self.size), index)
+
+
+class EvaluationSamples(Dataset[Item]):
+    """Samples as they are, the image at the network's size, the mask at its own."""
+
+    def __init__(self, reader: Reader, size: Size) -> None:
+        self.reader, self.size = reader, size
+
+    def __getitem__(self, key: Key) -> Item:
+        sample = self.reader[key[1]]
+        return to_item(resize_image(sample.image, self.size), sample.mask, key[1])
+
+
+def to_item(image: Any, mask: Any, index: int) -> Item:
+    """Arrays [H, W, 3] and [H', W'] as tensors."""
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+        "mask": torch.from_numpy(mask.astype(np.int64)),
+        "index": torch.tensor(index),
+    }
+
+
+def collate(items: list[Item]) -> Item:
+    """Samples of one size to a batch."""
+    for key in ("image", "mask"):
+        sizes = {tuple(item[key].shape[-2:]) for item in items}
+        if len(sizes) > 1:
+            raise UserError(f"data.size: {key}s of {sorted(sizes)} cannot share a batch; set data.size=[height,width]")
+    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
+
+
+def start_worker(worker: int) -> None:
+    """One thread a worker: the workers themselves are the parallelism."""
+    cv2.setNumThreads(0)
+
+
+class DataModule(pl.LightningDataModule):
+    """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
+
+    Args:
+        config: the keys of `DataConfig`, as plain containers.
+        augment: name -> albumentations transform, for training only.
+        seed: of the run: with epoch and index it decides what happens to a sample.
+    """
+
+    def __init__(self, config: Mapping[str, Any], augment: Mapping[str, Any], seed: int) -> None:
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.name: str = config["name"]
+        self.classes: list[str] = config["classes"]
+        self.colours: list[list[int]] = config["colours"]
+        if len(self.classes) != len(self.colours):
+            raise UserError(f"data.colours: {len(self.colours)} for {len(self.classes)} classes; give each class one")
+        self.ignore_index: int = config["ignore_index"]
+        self.size: list[int] | None = config["size"]
+        self.augmentation = Augmentation(augment)
+        self.splits = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
+        self.test_split = "test" if "test" in self.splits else "val"
+        self._readers: dict[str, Reader] = {}
+
+    def _exists(self, split: str, listing: Any) -> bool:
+        keywords = {key: value for key, value in self.config["reader"].items() if key != "_target_"}
+        exists = get_class(self.config["reader"]["_target_"]).exists
+        return bool(exists(root=self.config["root"], split=split, listing=listing, **keywords))
+
+    def reader(self, split: str) -> Reader:
+        """The samples of a split."""
+        if split not in self._readers:
+            require(split, list(self.splits), self.name)
+            self._readers[split] = instantiate(
+                self.config["reader"],
+                root=self.config["root"],
+                split=split,
+                listing=self.splits[split],
+                num_classes=len(self.classes),
+                ignore_index=self.ignore_index,
+                _convert_="all",
+            )
+        return self._readers[split]
+
+    def check(self, *splits: str) -> None:
+        """Raise a UserError for the first file of these splits that cannot be used, unless `data.check` is off."""
+        for split in dict.fromkeys(splits):
+            reader = self.reader(split)
+            if self.config["check"]:
+                reader.check()
+
+    def contract(self, split: str) -> dict[str, Any]:
+        """What scores on this split were computed on: only equal contracts may be compared."""
+        return {
+            "split": split,
+            "num_images": len(self.reader(split)),
+            "ignore_index": self.ignore_index,
+            "resolution": "mask",
+            "files_hash": self.reader(split).files_hash(),
+        }
+
+    def groups(self, split: str) -> list[str] | None:
+        """The video of every sample, by `data.group`; None where the data set does not say."""
+        if self.config["group"] is None:
+            return None
+        matches = [(name, re.match(self.config["group"], name)) for name in self.reader(split).names]
+        return [match[1] if match else name for name, match in matches]
+
+    def _position(self) -> tuple[int, int]:
+        """Rank of this process and how many there are; alone without a trainer."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _batch_size(self) -> int:
+        """Images a process takes at a time, so that an optimizer step sees `data.batch_size` in all."""
+        steps = self.trainer.accumulate_grad_batches if self.trainer else 1
+        parts = self._position()[1] * steps
+        size, rest = divmod(self.config["batch_size"], parts)
+        if rest or size == 0:
+            raise UserError(
+                f"data.batch_size={self.config['batch_size']}: does not divide by {parts}, "
+                "the processes times trainer.accumulate_grad_batches"
+            )
+        return size
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        reader = self.reader("train")
+        sampler = TrainSampler(len(reader), self.seed, *self._position())
+        batches = TrainBatches(sampler, self._batch_size(), drop_last=False)
+        if len(batches) == 0:
+            raise UserError(f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices")
+        samples = TrainSamples(reader, self.augmentation, self.size, self.seed)
+        return self._loader(samples, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        return self._evaluation_loader(self.test_split)
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Item]:
+        reader = self.reader(split)
+        sampler = EvaluationSampler(len(reader), *self._position())
+        samples = EvaluationSamples(reader, self.size)
+        return self._loader(samples, sampler=sampler, batch_size=self.config["eval_batch_size"])
+
+    def _loader(self, samples: Dataset[Item], **how: Any) -> DataLoader[Item]:
+        workers = self.config["num_workers"]
+        return DataLoader(
+            samples,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=start_worker,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            **how,
+        )

@@ -1,0 +1,69 @@
+"""Which samples a process sees, and when: decided by (seed, epoch) alone, for any number of processes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import BatchSampler, Sampler
+
+Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may depend on besides the seed
+
+
+class TrainSampler(Sampler[Key]):
+    """All samples in an order drawn from (seed, epoch), dealt out so that every process gets equally many.
+
+    Args:
+        length: samples in the split.
+        seed: of the run.
+        rank: of this process.
+        world: how many processes there are.
+    """
+
+    def __init__(self, length: int, seed: int, rank: int, world: int) -> None:
+        self.length, self.seed, self.rank, self.world = length, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length // self.world
+
+    def __iter__(self) -> Iterator[Key]:
+        # A prime keeps (seed, epoch) pairs apart: seed 0's epoch 1 must not be seed 1's epoch 0.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.length, generator=generator).tolist()
+        dealt = order[self.rank : len(self) * self.world : self.world]
+        return iter([(self.epoch, index) for index in dealt])
+
+
+class TrainBatches(BatchSampler):
+    """Batches of a process; a last one of a single image is dropped, since batch norm has nothing to norm by then."""
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in super().__iter__():
+            if len(batch) > 1 or self.batch_size == 1:
+                yield batch
+
+    def __len__(self) -> int:
+        alone = self.batch_size > 1 and len(self.sampler) % self.batch_size == 1  # type: ignore[arg-type]
+        return super().__len__() - alone
+
+
+class EvaluationSampler(Sampler[Key]):
+    """Every sample exactly once over all processes; some may get one more than others, or none.
+
+    Args:
+        length: samples in the split.
+        rank: of this process.
+        world: how many processes there are.
+    """
+
+    def __init__(self, length: int, rank: int, world: int) -> None:
+        self.indices = range(rank, length, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter([(0, index) for index in self.indices])

@@ -1,0 +1,126 @@
+"""Decoders: what turns a backbone's maps into the one that is scanned and classified.
+
+A decoder's `_target_` is called as segmentation_models_pytorch's models are, and only its `encoder` (timm's model) and
+its `decoder` are kept: so any of them is one YAML.
+"""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import get_class, instantiate
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+
+from segmentation.errors import UserError
+from segmentation.models.backbones import check_name, weights_keywords
+
+MULTIPLE = 32  # pixels: the coarsest map of any backbone must come out whole
+SIDES = (64, 128, 256)  # square inputs tried in turn to find the smallest that a decoder can take
+
+
+class Features(NamedTuple):
+    """A backbone and a decoder that fit, and what they make of an image."""
+
+    backbone: nn.Module  # image [B, 3, H, W] to a list of maps
+    decoder: nn.Module  # the list of maps to one map [B, channels, H / stride, W / stride]
+    channels: int
+    stride: int
+    minimum: int  # pixels: the shortest side that the decoder can take
+
+
+class FCN(nn.Module):
+    """The last map of the backbone goes straight on to the scan and the classifier (Long et al., 2015, without skips).
+
+    Takes the keywords of segmentation_models_pytorch's models, of which it needs only the encoder's.
+    """
+
+    def __init__(
+        self,
+        encoder_name: str,
+        encoder_weights: bool | None = None,
+        encoder_output_stride: int = MULTIPLE,
+        classes: int = 1,
+        **timm_keywords: Any,
+    ) -> None:
+        super().__init__()
+        self.encoder = get_encoder(
+            encoder_name, weights=encoder_weights, output_stride=encoder_output_stride, **timm_keywords
+        )
+        self.decoder = LastMap()
+
+
+class LastMap(nn.Module):
+    """A list of maps to the last, which is the deepest."""
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return features[-1]
+
+
+def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, load_weights: bool) -> Features:
+    """Build backbone and decoder together, since a decoder's layers follow from the backbone's channels.
+
+    Args:
+        backbone: name, weights, output_stride, args, as in `BackboneConfig`.
+        decoder: `_target_` and keywords of a model of segmentation_models_pytorch, or of one that is called alike.
+        load_weights: False leaves the backbone as initialised, for weights that are loaded afterwards.
+
+    Raises:
+        UserError: for a name timm does not have, and a pair that does not fit.
+    """
+    name = backbone["name"]
+    check_name(name)
+    keywords = {**stride_keyword(decoder["_target_"], backbone["output_stride"]), **backbone["args"]}
+    if load_weights:
+        keywords |= weights_keywords(name, backbone["weights"])
+    pretrained = keywords.pop("pretrained", None)
+    try:
+        model = instantiate(
+            decoder,
+            encoder_name=f"tu-{name}",
+            encoder_weights=pretrained,
+            classes=1,
+            _convert_="all",
+            **keywords,
+        )
+        channels, stride, minimum = probe(model.encoder, model.decoder)
+    except UserError:
+        raise
+    except Exception as error:
+        part = decoder["_target_"].rpartition(".")[2]
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise UserError(
+            f"decoder: {part} cannot take the backbone {name} at output_stride {backbone['output_stride']} ({reason}); "
+            "choose another decoder (decoder=fcn takes all), backbone or output_stride"
+        ) from error
+    return Features(model.encoder, model.decoder, channels, stride, minimum)
+
+
+def stride_keyword(target: str, stride: int | None) -> dict[str, int]:
+    """`backbone.output_stride` under the name that this decoder's model gives it; None leaves the decoder's own."""
+    if stride is None:
+        return {}
+    named = "encoder_output_stride" in inspect.signature(get_class(target)).parameters
+    return {"encoder_output_stride" if named else "output_stride": stride}
+
+
+@torch.no_grad()
+def probe(backbone: nn.Module, decoder: nn.Module) -> tuple[int, int, int]:
+    """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table."""
+    training = backbone.training, decoder.training
+    backbone.eval()
+    decoder.eval()
+    try:
+        for side in SIDES:
+            try:
+                features = decoder(backbone(torch.zeros(1, 3, side, side)))
+                break
+            except RuntimeError:
+                if side == SIDES[-1]:
+                    raise
+    finally:
+        backbone.train(training[0])
+        decoder.train(training[1])
+    return features.shape[1], math.ceil(side / features.shape[-1]), side

@@ -1,0 +1,89 @@
+"""A network in two files of plain data: `model.safetensors` for the weights, `model.json` for all that rebuilds it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from segmentation.errors import UserError
+from segmentation.models.network import Network, build_network
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+FORMAT = 1
+# What a model.json from elsewhere may name: a dotted path is imported and called, so it can run any code.
+TRUSTED = ("segmentation.models.", "segmentation_models_pytorch.")
+
+
+def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Write both files, each whole or not at all.
+
+    Args:
+        network: what `build_network(model, len(meta["classes"]))` made.
+        folder: where they go.
+        model: `backbone`, `decoder` and `lstm` as plain containers.
+        meta: classes, colours, ignore_index and size, for whoever uses the network.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial)
+    partial.replace(folder / WEIGHTS)
+    rebuilt = {**model, "backbone": {**model["backbone"], "weights": "none"}}  # the file holds them from now on
+    partial = folder / f"{DESCRIPTION}.partial"
+    partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
+    partial.replace(folder / DESCRIPTION)
+
+
+def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
+    """The network, in evaluation mode, and its meta.
+
+    Args:
+        path: a run's folder, or one of the two files in it.
+        trust: let `model.json` name parts that are not the project's own; importing them runs their code.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    for file in (DESCRIPTION, WEIGHTS):
+        if not (folder / file).is_file():
+            raise UserError(f"model={path}: there is no {file}; give the folder of a finished run, or its {WEIGHTS}")
+    description = read_description(folder / DESCRIPTION)
+    if not trust:
+        for key, name in dotted_names(description["model"]):
+            if not name.startswith(TRUSTED):
+                raise UserError(
+                    f"{folder / DESCRIPTION}: {key} names {name!r}, which is not the project's own and would run code; "
+                    "add trust=true if you know where the file comes from"
+                )
+    network = build_network(description["model"], len(description["meta"]["classes"]), load_weights=False)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder / WEIGHTS}: does not hold the weights of its {DESCRIPTION}: {reason}") from error
+    return network.eval(), description["meta"]
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of a `model.json`."""
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+        known = description["format"] == FORMAT
+        description["model"]["backbone"], description["meta"]["classes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the description of a model") from error
+    if not known:
+        raise UserError(f"{path}: format {description['format']} is not {FORMAT}; it is of another release")
+    return description
+
+
+def dotted_names(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(key, name) of everything in a model's description that would be imported."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from dotted_names(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for value in node:
+            yield from dotted_names(value, key)
+    elif isinstance(node, str) and key.endswith(("._target_", "lstm.order")) and "." in node:
+        yield key, node

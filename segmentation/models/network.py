@@ -1,0 +1,73 @@
+"""The composed network: image - backbone - decoder - lstm - classifier - upsample - logits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.models.backbones import normalisation
+from segmentation.models.decoders import MULTIPLE, Features, build_features
+
+Size = tuple[int, int]
+
+
+class Network(nn.Module):
+    """RGB images in 0...1 to class logits.
+
+    Args:
+        features: a backbone and a decoder that fit.
+        mean: of the backbone's inputs, [1, 3, 1, 1].
+        std: likewise.
+        lstm: a map [B, C, H, W] to one of the same shape.
+        classifier: that map to logits [B, classes, H, W].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: Features, mean: Tensor, std: Tensor, lstm: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.minimum = features.minimum
+        self.backbone = features.backbone
+        self.decoder = features.decoder
+        self.lstm = lstm
+        self.classifier = classifier
+
+    def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """Images [B, 3, H, W] in 0...1, of any size, to float32 logits [B, classes, *size]; `size` is theirs unless given.
+
+        What the network's strides need is padded inside, and cut off before the logits are brought to `size`.
+        """
+        height, width = image.shape[-2:]
+        padded = self.pad((image - self.mean) / self.std)
+        features = self.lstm(self.decoder(self.backbone(padded)))
+        logits = self.classifier(features).float()
+        logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)[..., :height, :width]
+        if size is not None and tuple(size) != (height, width):
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return logits
+
+    def pad(self, image: Tensor) -> Tensor:
+        """Repeat the last row and column until both sides are long enough and divide by the coarsest stride."""
+        sides = [max(self.minimum, -(-side // MULTIPLE) * MULTIPLE) for side in image.shape[-2:]]
+        bottom, right = (wanted - side for wanted, side in zip(sides, image.shape[-2:], strict=True))
+        return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+
+
+def build_network(model: Mapping[str, Any], num_classes: int, *, load_weights: bool = True) -> Network:
+    """The network that a configuration describes.
+
+    Args:
+        model: `backbone`, `decoder` and `lstm`, as plain containers with the keys of `segmentation.config`.
+        num_classes: of the logits.
+        load_weights: False leaves the backbone as initialised, for weights that are loaded afterwards.
+    """
+    features = build_features(model["backbone"], model["decoder"], load_weights=load_weights)
+    # Before the LSTM, whose initialisation draws random numbers: with the same seed, all but it starts the same.
+    classifier = nn.Conv2d(features.channels, num_classes, 1)
+    lstm = instantiate(model["lstm"], channels=features.channels, map_stride=features.stride, _convert_="all")
+    return Network(features, *normalisation(model["backbone"]["name"]), lstm, classifier)

@@ -1,0 +1,115 @@
+"""From a scan order to sequences and back: gather a map's positions, scan them, put the results where they came from."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import get_method
+from torch import Tensor, nn
+
+from segmentation.errors import UserError, nearest
+from segmentation.models import orders
+
+Order = Callable[..., Tensor]
+CELLS: dict[str, Callable[..., nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def find_order(name: str) -> Order:
+    """The scan order of this name in `segmentation.models.orders`, or the function at this dotted path."""
+    if name in orders.__all__:
+        order: Order = getattr(orders, name)
+        return order
+    if "." not in name:
+        raise UserError(f"lstm.order: no scan order {name!r}; {nearest(name, orders.__all__)}")
+    try:
+        return get_method(name)
+    except Exception as error:
+        raise UserError(f"lstm.order: cannot import {name!r}; give the dotted path of a function") from error
+
+
+def bind_arguments(names: Sequence[str], arguments: Mapping[str, Any]) -> list[tuple[Order, dict[str, Any]]]:
+    """Each order with those of the arguments that it takes; one that none takes is the user's mistake."""
+    found = [find_order(name) for name in names]
+    taken = [set(list(inspect.signature(order).parameters)[2:]) for order in found]
+    for key in arguments:
+        if not any(key in keys for keys in taken):
+            known = nearest(key, set().union(*taken))
+            raise UserError(f"lstm.order_args.{key}: {' and '.join(names)} take no such argument; {known}")
+    return [
+        (order, {key: value for key, value in arguments.items() if key in keys})
+        for order, keys in zip(found, taken, strict=True)
+    ]
+
+
+class Plan(NamedTuple):
+    """An order laid out for one map size: sequences of equal length are scanned together."""
+
+    groups: list[Tensor]  # flat positions, each LongTensor[num_sequences, length], without fill
+    inverse: Tensor  # LongTensor[H*W]: where each position stands in the concatenated groups
+
+
+def lay_out(order: Tensor, positions: int) -> Plan:
+    """Split [num_sequences, length] with -1 as fill into groups of one length, and invert.
+
+    Grouping by length instead of packing keeps the fill out of both directions, and every call a plain batch.
+    """
+    lengths = (order >= 0).sum(1)
+    groups = [order[lengths == length, : int(length)] for length in lengths.unique() if length > 0]
+    visited = torch.cat([group.flatten() for group in groups])
+    if not torch.equal(visited.sort().values, torch.arange(positions)):
+        raise UserError(f"lstm.order: must visit each of the {positions} positions exactly once, with -1 only at row ends")
+    return Plan(groups, visited.argsort())
+
+
+class Scan(nn.Module):
+    """A recurrent cell run over a map along one order.
+
+    Args:
+        channels: of the map that comes in.
+        order: `(height, width, **arguments) -> LongTensor[num_sequences, length]`.
+        arguments: keywords of the order.
+        cell: `lstm` or `gru`.
+        hidden_size: of one direction.
+        num_layers: of the recurrent network.
+        bidirectional: scan from both ends; doubles `out_channels`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        order: Order,
+        arguments: Mapping[str, Any],
+        *,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise UserError(f"lstm.cell={cell}: no such cell; {nearest(cell, CELLS)}")
+        self.order, self.arguments = order, dict(arguments)
+        self.out_channels = hidden_size * (2 if bidirectional else 1)
+        self.cell = CELLS[cell](channels, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
+        self._plans: dict[tuple[int, int, torch.device], Plan] = {}
+
+    def plan(self, height: int, width: int, device: torch.device) -> Plan:
+        """The order laid out for a map of this size, made once and kept."""
+        key = (height, width, device)
+        if key not in self._plans:
+            groups, inverse = lay_out(self.order(height, width, **self.arguments), height * width)
+            self._plans[key] = Plan([group.to(device) for group in groups], inverse.to(device))
+        return self._plans[key]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, channels, H, W] to [B, out_channels, H, W]."""
+        batch, channels, height, width = features.shape
+        plan = self.plan(height, width, features.device)
+        positions = features.flatten(2).transpose(1, 2)
+        scanned = []
+        for group in plan.groups:
+            sequences = positions[:, group.flatten()].reshape(batch * group.shape[0], group.shape[1], channels)
+            scanned.append(self.cell(sequences)[0].reshape(batch, group.numel(), self.out_channels))
+        restored = torch.cat(scanned, 1)[:, plan.inverse]
+        return restored.transpose(1, 2).reshape(batch, self.out_channels, height, width)

@@ -1,0 +1,109 @@
+"""SpatialLSTM: scan a feature map with a recurrent network, so that every position hears of all the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.errors import UserError, nearest
+from segmentation.models.scans import Scan, bind_arguments
+
+AUTO_STRIDE = 16  # pixels of the input; finer maps are pooled to this by default
+COMBINATIONS = ("stack", "sum")
+
+
+class SpatialLSTM(nn.Module):
+    """A map in, a map of the same size and channels out, every position informed by its predecessors in the scan.
+
+    Scanning rows, then columns, is ReNet (Visin et al., 2015); used before a pixel classifier it is ReSeg (Visin et
+    al., 2016).
+
+    Args:
+        channels: of the map.
+        map_stride: pixels of the input that one position of the map stands for.
+        order: a scan order's name, a dotted path to one, or a list of them.
+        order_args: keywords of the orders; each takes those it knows.
+        combine: a list of orders one on the result of the other (`stack`), or all on the map and added (`sum`).
+        cell: `lstm` or `gru`.
+        hidden_size: of one direction.
+        num_layers: of each scan's recurrent network.
+        bidirectional: scan from both ends.
+        residual: add the result to the map instead of putting it in its place.
+        stride: pool the map to this stride before the scan and upsample the result; None scans the map as it is,
+            `auto` means 16, or the map's own stride where that is coarser.
+
+    Raises:
+        UserError: for unknown names, and a stride that is finer than the map's or no multiple of it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        map_stride: int,
+        *,
+        order: str | Sequence[str],
+        order_args: Mapping[str, Any],
+        combine: str,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        residual: bool,
+        stride: int | str | None,
+    ) -> None:
+        super().__init__()
+        if combine not in COMBINATIONS:
+            raise UserError(f"lstm.combine={combine}: no such choice; {nearest(combine, COMBINATIONS)}")
+        names = [order] if isinstance(order, str) else list(order)
+        if not names:
+            raise UserError("lstm.order: an empty list; name at least one scan order")
+        self.stacked = combine == "stack"
+        self.residual = residual
+        self.pooling = pooling_factor(stride, map_stride)
+        settings: dict[str, Any] = {
+            "cell": cell,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bidirectional": bidirectional,
+        }
+        self.scans = nn.ModuleList()
+        width = channels
+        for function, arguments in bind_arguments(names, order_args):
+            scan = Scan(width, function, arguments, **settings)
+            self.scans.append(scan)
+            width = scan.out_channels if self.stacked else channels
+        self.projection = nn.Conv2d(scan.out_channels, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]."""
+        pooled = F.avg_pool2d(features, self.pooling, ceil_mode=True) if self.pooling > 1 else features
+        if self.stacked:
+            scanned = pooled
+            for scan in self.scans:
+                scanned = scan(scanned)
+        else:
+            scanned = torch.stack([scan(pooled) for scan in self.scans]).sum(0)
+        result: Tensor = self.projection(scanned)
+        if self.pooling > 1:
+            result = F.interpolate(result, features.shape[-2:], mode="bilinear", align_corners=False)
+        return features + result if self.residual else result
+
+
+def pooling_factor(stride: int | str | None, map_stride: int) -> int:
+    """How many positions of the map, along each side, become one before the scan."""
+    if stride is None:
+        return 1
+    if stride == "auto":
+        return max(1, AUTO_STRIDE // map_stride)
+    if not isinstance(stride, int) or stride < 1:
+        raise UserError(f"lstm.stride={stride}: give a number of pixels, auto, or null")
+    if stride < map_stride:
+        raise UserError(
+            f"lstm.stride={stride}: finer than the map it scans, whose stride is {map_stride}; "
+            f"choose {map_stride} or more, null, or another decoder"
+        )
+    if stride % map_stride:
+        raise UserError(f"lstm.stride={stride}: no multiple of the map's stride {map_stride}")
+    return stride // map_stride
