@@ -40,7 +40,7 @@ def predict(model: str, source: str, output: str, accelerator: str = "auto", tru
         mask = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
         written.append(Path(output) / name)
         save_mask(written[-1], mask, meta["colours"])
-        save_image(Path(output) / "overlays" / name, overlay(image, mask, meta["colours"], meta["ignore_index"]))
+        save_image(Path(output) / "overlays" / name, overlay(image, mask, meta["colours"]))
     return written
 
 

@@ -1,0 +1,57 @@
+"""Masks as pictures: class colours, overlays, and where one prediction is right and another wrong."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.integer[Any]]
+Colours = Sequence[Sequence[int]]
+
+VOID = (0, 0, 0)
+REPAIRED, BROKEN, UNCHANGED = (46, 160, 67), (207, 34, 46), (235, 237, 240)
+OPACITY = 0.55  # of the classes' colours over the image
+
+
+def palette(colours: Colours) -> Pixels:
+    """Label -> RGB for all 256 labels; those that are no class are black."""
+    table = np.full((256, 3), VOID, np.uint8)
+    table[: len(colours)] = np.asarray(colours, np.uint8)
+    return table
+
+
+def colourise(mask: Labels, colours: Colours) -> Pixels:
+    """Labels [H, W] as RGB [H, W, 3], void in black."""
+    return palette(colours)[mask]
+
+
+def overlay(image: Pixels, mask: Labels, colours: Colours) -> Pixels:
+    """The image [H, W, 3] with the classes' colours over it."""
+    return (image * (1 - OPACITY) + colourise(mask, colours) * OPACITY).astype(np.uint8)
+
+
+def changes(truth: Labels, before: Labels, after: Labels, ignore_index: int) -> Pixels:
+    """RGB [H, W, 3]: green where only `after` is right, red where only `before` was, black where the truth is void."""
+    picture = np.full((*truth.shape, 3), UNCHANGED, np.uint8)
+    picture[(before != truth) & (after == truth)] = REPAIRED
+    picture[(before == truth) & (after != truth)] = BROKEN
+    picture[truth == ignore_index] = VOID
+    return picture
+
+
+def save_mask(path: Path, mask: Pixels, colours: Colours) -> None:
+    """Write labels [H, W] as a palette PNG: class indices to a program, colours to an eye."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(mask)
+    picture.putpalette(palette(colours).flatten().tolist())
+    picture.save(path)
+
+
+def save_image(path: Path, image: Pixels) -> None:
+    """Write RGB [H, W, 3] as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
