@@ -1,146 +1,198 @@
-"""Samples from a labelled folder of images, as a data set's YAML describes it."""
+"""Labelled images on disk, described in YAML: where images and masks lie, which belong to a split, what labels mean."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.progress import track
 
-from segmentation.data.labels import Labels, Pixels
-from segmentation.data.patterns import fill, match_lines, match_paths
-from segmentation.errors import UserError
+from segmentation.errors import UserError, nearest
+
+Pixels = npt.NDArray[np.uint8]
 
 
 class Sample(NamedTuple):
-    """An image uint8 [H, W, 3] in RGB, its mask uint8 [H, W] of class indices or `ignore_index`, and its name."""
+    """An image and what its pixels are."""
 
-    image: Pixels
-    mask: Pixels
+    image: Pixels  # [H, W, 3], RGB
+    mask: Pixels  # [H, W], class indices or the ignore index
     name: str
 
 
 class Reader(Protocol):
-    """One split of a data set.
+    """One split of a data set."""
 
-    `data.reader._target_` names its class, which is called with `split` (the split's name), `value` (what
-    `data.splits` says for it), `root`, `classes`, `colours`, `ignore_index`, and the further keys of `data.reader`.
-    """
-
-    names: Sequence[str]  # unique in the split, without suffix, parts of a path between `/`
-    files_hash: str  # sha256 over all that the samples are read from, wherever the data set's folder lies
+    names: list[str]  # of the samples: unique, fit for file names
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
 
     def check(self) -> None:
-        """Raise a UserError that names the first sample which cannot be used, or says that there is none."""
+        """Raise a UserError that names the first sample that cannot be used."""
+
+    def files_hash(self) -> str:
+        """A digest of which samples these are, wherever they lie."""
 
 
 class FileReader:
-    """Pairs of image and mask files, found by patterns.
+    """Samples from image and mask files below `root`.
 
-    `image` and `mask` are paths below `root` with fields in braces: `{split}` is what `data.splits` says for the
-    split; all others differ from sample to sample, and `{name}` must be one of them. The samples are those that the
-    lines of `split_file` describe or, without one, all images that fit the pattern.
+    A split's list holds a line for each sample: a name, for the `{name}` of the patterns, or the paths of image and
+    mask. Without a list, the samples are whatever files fit the image's pattern.
 
     Args:
-        split: the split's name.
-        value: the data set's own word for it.
         root: the data set's folder.
-        classes: their names.
-        colours: an RGB triple for each class.
-        ignore_index: of void pixels.
-        image: pattern of the images' paths.
-        mask: pattern of the masks' paths.
-        split_file: pattern of the path of a list with a line for each sample.
-        line: regular expression that the start of such a line fits; its named groups fill the patterns' fields.
-        label_map: stored label to class index, or to null for void, as in `Labels`.
-
-    Raises:
-        UserError: for a folder that is not there, lines or patterns that do not fit, and names that cannot be used.
-            A split without samples is not an error before `check`.
+        split: stands for `{split}` in the patterns.
+        listing: the split's list file below `root`, or None.
+        image: pattern of the image's path, such as `{split}/{name}.png`; `*` stands for anything.
+        mask: pattern of the mask's path: a grey or palette picture of labels.
+        num_classes: labels are 0 ... num_classes - 1.
+        ignore_index: label of void pixels.
+        label_map: stored label -> label, for those that differ.
     """
 
     def __init__(
         self,
-        split: str,
-        value: str,
         *,
         root: str | None,
-        classes: Sequence[str],
-        colours: Sequence[Sequence[int]],
-        ignore_index: int,
+        split: str,
+        listing: str | None,
         image: str,
         mask: str,
-        split_file: str | None = None,
-        line: str = r"(?P<name>\S+)",
-        label_map: Mapping[int, int | None] | None = None,
+        num_classes: int,
+        ignore_index: int,
+        label_map: Mapping[int, int] | None = None,
     ) -> None:
         if root is None:
-            raise UserError("data.root: not set; add data.root=<the data set's folder>")
-        self.root = Path(root).expanduser()
+            raise UserError("data.root: not set; give the folder of the data set, data.root=/path")
+        self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f"data.root={root}: no such folder")
-        self.split = split
-        image, mask, self.source = (
-            pattern.replace("{split}", str(value)) for pattern in (image, mask, split_file or image)
-        )
-        found = match_lines(self.root / self.source, line) if split_file else match_paths(self.root, image)
-        self.names = [fields["name"] for fields in found]
-        self.images = [fill("image", image, fields) for fields in found]
-        self.masks = [fill("mask", mask, fields) for fields in found]
-        self._check_names()
-        self.labels = Labels(colours, ignore_index, label_map)
-        self.files_hash = hashlib.sha256("\n".join([*self.images, *self.masks]).encode()).hexdigest()
+        self.split, self.image, self.mask = split, image, mask
+        self.table = label_table(num_classes, ignore_index, label_map or {})
+        self.paths = dict(self._listed(listing) if listing else self._found())
+        self.names = list(self.paths)
+        if not self.names:
+            place = listing or image.format(split=split, name="*")
+            raise UserError(f"{self.root / place}: no sample of the split {split!r}; check data.root and data.splits")
 
-    def _check_names(self) -> None:
-        for name, count in Counter(self.names).items():
-            if count > 1:
-                raise UserError(f"{self.root / self.source}: {name!r} names {count} samples; mend data.reader")
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise UserError(f"{self.root / self.source}: {name!r} leads out of a folder; mend data.reader.line")
+    @classmethod
+    def exists(cls, *, root: str | None, split: str, listing: str | None, image: str, **_: Any) -> bool:
+        """Whether the data set has this split: a list, or without lists any file that fits the pattern, says so."""
+        if root is None or not Path(root).is_dir():
+            return True  # unknown yet: reading it will say what is wrong
+        if listing is not None:
+            return (Path(root) / listing).is_file()
+        return any(Path(root).glob(image.format(split=split, name="*")))
+
+    def _listed(self, listing: str) -> Iterator[tuple[str, tuple[Path, Path]]]:
+        file = self.root / listing
+        if not file.is_file():
+            raise UserError(f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits")
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            match line.split():
+                case []:
+                    continue
+                case [name]:
+                    yield name, (self._fill(self.image, name), self._fill(self.mask, name))
+                case [image, mask]:
+                    yield Path(image).stem, (self._inside(image, file), self._inside(mask, file))
+                case _:
+                    raise UserError(f"{file}, line {number}: neither a name nor the paths of image and mask")
+
+    def _found(self) -> Iterator[tuple[str, tuple[Path, Path]]]:
+        pattern = self.image.replace("{split}", self.split)
+        before, _, after = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.partition("{name}"))
+        for path in sorted(self.root.glob(pattern.replace("{name}", "*"))):
+            match = re.fullmatch(f"{before}(.+?){after}", path.relative_to(self.root).as_posix())
+            if match:
+                yield match[1], (path, self._fill(self.mask, match[1]))
+
+    def _fill(self, pattern: str, name: str) -> Path:
+        path = pattern.format(split=self.split, name=name)
+        if "*" not in path:
+            return self._inside(path, self.root)
+        return next(iter(sorted(self.root.glob(path))), self.root / path)
+
+    def _inside(self, path: str, source: Path) -> Path:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise UserError(f"{source}: {path} leads out of {self.root}; paths must be relative to data.root")
+        return self.root / path
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Raises a UserError for files that are missing, unreadable, of different sizes, or with unknown labels."""
-        image_path, mask_path = self.root / self.images[index], self.root / self.masks[index]
+        name = self.names[index]
+        image_path, mask_path = self.paths[name]
         image, stored = read_image(image_path), read_mask(mask_path)
-        if image.shape[:2] != stored.shape[:2]:
-            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (stored, image)]
-            raise UserError(f"{mask_path}: the mask is {sizes[0]}, but its image {image_path} is {sizes[1]}")
-        try:
-            mask = self.labels.decode(stored)
-        except ValueError as error:
-            raise UserError(f"{mask_path}: {error}; mend the mask or data.reader.label_map") from error
-        return Sample(image, mask, self.names[index])
+        if image.shape[:2] != stored.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], stored.shape
+            raise UserError(f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}")
+        labels = self.table[stored]
+        if labels.min() < 0:
+            label = int(stored[labels < 0][0])
+            raise UserError(f"{mask_path}: label {label} is no class and not data.ignore_index; see data.reader.label_map")
+        return Sample(image, labels.astype(np.uint8), name)
 
     def check(self) -> None:
-        """Read every sample once."""
-        if not self.names:
-            raise UserError(f"{self.root / self.source}: no sample for data.splits.{self.split}")
+        """Read every file, in threads."""
+
+        def read(index: int) -> None:
+            self[index]
+
         with ThreadPoolExecutor() as pool:
-            reading = pool.map(self._try, range(len(self)))
-            for _ in track(reading, f"checking {self.split}", total=len(self), transient=True):
+            for _ in track(pool.map(read, range(len(self))), f"checking {self.split}", len(self), transient=True):
                 pass
 
-    def _try(self, index: int) -> None:
-        self[index]  # the sample itself would pile up in the pool
+    def files_hash(self) -> str:
+        """SHA-256 over the image paths relative to `root`."""
+        paths = (image.relative_to(self.root).as_posix() for image, _ in self.paths.values())
+        return hashlib.sha256("\n".join(paths).encode()).hexdigest()
+
+
+def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int]) -> npt.NDArray[np.int16]:
+    """Stored label (0...255) -> class, ignore index, or -1 where it may not occur."""
+    table = np.full(256, -1, np.int16)
+    table[:num_classes] = np.arange(num_classes)
+    table[ignore_index] = ignore_index
+    for stored, label in label_map.items():
+        table[int(stored)] = label
+    return table
 
 
 def read_image(path: Path) -> Pixels:
-    """An image file as RGB uint8 [H, W, 3]; a UserError where that cannot be."""
-    return _read(path, lambda image: image.convert("RGB"))
+    """An image file as RGB [H, W, 3], turned upright as its EXIF tag says."""
+    return np.asarray(ImageOps.exif_transpose(_open(path)).convert("RGB"))
 
 
-def read_mask(path: Path) -> npt.NDArray[np.integer]:
-    """What a mask file stores: indices [H, W], or RGB uint8 [H, W, 3] where it has colours and no palette."""
-    return _read(path, lambda image: image.convert("RGB") if image.mode == "RGBA" else image)
+def read_mask(path: Path) -> Pixels:
+    """A mask file's stored labels [H, W]: the grey values, or a palette's indices."""
+    mask = _open(path)
+    if mask.mode not in ("L", "P", "1"):
+        raise UserError(f"{path}: a mask of mode {mask.mode}; give a picture of labels, grey (L) or with a palette (P)")
+    return np.asarray(mask, np.uint8)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:
+        raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())[:100]})") from error
+
+
+def require(split: str, splits: Sequence[str], name: str) -> None:
+    """Raise a UserError unless the data set has the split."""
+    if split not in splits:
+        raise UserError(f"data: {name} has no split {split!r}; {nearest(split, splits)}")
