@@ -1,0 +1,192 @@
+"""The runs below a folder, the cells of the study that they fill, and the pairs of cells that differ in one thing."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segmentation.errors import UserError
+
+CONTRACT = ("split", "num_images", "ignore_index", "resolution", "files_hash")
+# What tells where, how fast or how far a run went, but not which network was trained in which way.
+NOT_THE_CELL = ("seed", "output", "ckpt", "train", "test", "logger", "callbacks")
+NOT_THE_DATA = ("root", "num_workers", "check")
+IDENTITY = "segmentation.models.controls.identity"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as its files tell."""
+
+    folder: Path
+    config: Mapping[str, Any]  # as composed
+    choices: Mapping[str, str]  # group -> the YAML chosen
+    metrics: Mapping[str, Any]  # of the test
+    history: Sequence[Mapping[str, float]]  # a row for each epoch
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def contract(self) -> tuple[Any, ...]:
+        """Only scores with equal contracts may be compared."""
+        return tuple(self.metrics.get(key) for key in CONTRACT)
+
+    def prediction(self, name: str) -> Path:
+        return self.folder / "predictions" / f"{name}.png"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in nothing but their seed."""
+
+    label: str
+    settings: Mapping[str, Any]
+    choices: Mapping[str, str]
+    runs: Sequence[Run]  # by seed
+
+    def by_seed(self) -> dict[int, Run]:
+        return {run.seed: run for run in self.runs}
+
+    def values(self, metric: str) -> list[float]:
+        return [run.metrics[metric] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells that differ in one group, compared at the seeds that both have."""
+
+    group: str
+    base: Cell
+    other: Cell
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(self.base.by_seed().keys() & self.other.by_seed().keys())
+
+    def differences(self, metric: str) -> list[float]:
+        """other - base, at each common seed."""
+        base, other = self.base.by_seed(), self.other.by_seed()
+        return [other[seed].metrics[metric] - base[seed].metrics[metric] for seed in self.seeds]
+
+
+def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
+    """The finished runs at or below a folder, and the folders of those that have not finished."""
+    finished, unfinished = [], []
+    for path in sorted(folder.rglob(".hydra/config.yaml")):
+        config = yaml.safe_load(path.read_text())
+        if "lstm" not in config:  # of another command
+            continue
+        run = path.parent.parent
+        if (run / "metrics.json").is_file():
+            finished.append(read_run(run, config))
+        else:
+            unfinished.append(run)
+    if not finished:
+        started = f", only {len(unfinished)} unfinished" if unfinished else ""
+        raise UserError(f"{folder}: no finished run in it{started}; give the folder of a run or a sweep")
+    return finished, unfinished
+
+
+def read_run(folder: Path, config: Mapping[str, Any]) -> Run:
+    """A run from its files."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        history_file = folder / "history.json"
+        history = json.loads(history_file.read_text()) if history_file.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{folder}: metrics.json or history.json is no JSON ({error}); run it again") from error
+    hydra = folder / ".hydra" / "hydra.yaml"
+    choices = yaml.safe_load(hydra.read_text())["hydra"]["runtime"]["choices"] if hydra.is_file() else {}
+    return Run(folder, config, choices, metrics, history)
+
+
+def find_cells(runs: Sequence[Run]) -> list[Cell]:
+    """Runs grouped by all that their configuration says but the seed, labelled by what differs between the groups.
+
+    Raises:
+        UserError: for runs whose scores cannot be compared, and for two runs of one cell with the same seed.
+    """
+    check_contracts(runs)
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(json.dumps(cell_settings(run), sort_keys=True), []).append(run)
+    labels = label_cells([members[0] for members in grouped.values()])
+    cells = []
+    for label, members in zip(labels, grouped.values(), strict=True):
+        ordered = sorted(members, key=lambda run: run.seed)
+        for first, second in zip(ordered, ordered[1:], strict=False):
+            if first.seed == second.seed:
+                raise UserError(f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them")
+        cells.append(Cell(label, cell_settings(ordered[0]), ordered[0].choices, ordered))
+    return sorted(cells, key=lambda cell: (not is_base(cell), cell.label))
+
+
+def check_contracts(runs: Sequence[Run]) -> None:
+    """Raise a UserError unless all scores were computed on the same files in the same way."""
+    first = runs[0]
+    for run in runs[1:]:
+        for key in CONTRACT:
+            if run.metrics.get(key) != first.metrics.get(key):
+                values = f"{run.metrics.get(key)!r} instead of {first.metrics.get(key)!r}"
+                raise UserError(f"{run.folder}: its {key} is {values} as in {first.folder}; their scores do not compare")
+
+
+def cell_settings(run: Run) -> dict[str, Any]:
+    """The run's configuration without what leaves the trained network as it is."""
+    settings = {key: value for key, value in run.config.items() if key not in NOT_THE_CELL}
+    settings["data"] = {key: value for key, value in settings.get("data", {}).items() if key not in NOT_THE_DATA}
+    return settings
+
+
+def label_cells(runs: Sequence[Run]) -> list[str]:
+    """A short name for each of several configurations, of the settings in which they differ."""
+    flat = [dict(flatten(cell_settings(run))) for run in runs]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in flat}) > 1]
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in differing)) or ["backbone", "decoder", "lstm"]
+    labels = [" ".join(group_label(run, group) for group in groups) for run in runs]
+    if len(set(labels)) < len(labels):  # the same choices with other values in them
+        labels = [
+            " ".join([label, *(f"{key}={settings[key]}" for key in differing if key in settings)])
+            for label, settings in zip(labels, flat, strict=True)
+        ]
+    return labels
+
+
+def group_label(run: Run, group: str) -> str:
+    """What the user chose of a group: its YAML's name, or the value itself where it is none."""
+    value = run.config.get(group)
+    return str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def is_base(cell: Cell) -> bool:
+    """Whether the cell is the one without anything in the LSTM's place."""
+    return bool(cell.settings["lstm"].get("_target_") == IDENTITY)
+
+
+def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
+    """LSTM against none, all else equal; where no cell goes without, whatever pairs differ in one other group."""
+    pairs = []
+    for base in cells:
+        for other in cells:
+            groups = [key for key in base.settings if base.settings[key] != other.settings.get(key)]
+            if len(groups) == 1:
+                pairs.append(Pair(groups[0], base, other))
+    against_none = [pair for pair in pairs if pair.group == "lstm" and is_base(pair.base) and not is_base(pair.other)]
+    if against_none:
+        return against_none
+    order = {id(cell): position for position, cell in enumerate(cells)}
+    return [pair for pair in pairs if order[id(pair.base)] < order[id(pair.other)]]

@@ -1,0 +1,51 @@
+"""`python -m segmentation.report DIR`: tables, curves and pictures of a run or a sweep, on one page."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segmentation.errors import UserError
+
+if TYPE_CHECKING:
+    from segmentation.analysis.page import SampleOf
+
+
+def find_samples(folder: Path) -> "SampleOf | None":
+    """The test images and masks by name, read as the first finished run was told; None where they are not there."""
+    from omegaconf import OmegaConf
+
+    from segmentation.analysis.runs import find_runs
+    from segmentation.data.module import DataModule
+
+    run = find_runs(folder)[0][0]
+    try:
+        config = OmegaConf.to_container(OmegaConf.create(dict(run.config)).data, resolve=True)
+        reader = DataModule(config, {}, 0).reader(run.metrics["split"])  # type: ignore[arg-type]
+    except UserError:
+        return None
+    position = {name: index for index, name in enumerate(reader.names)}
+
+    def sample_of(name: str) -> tuple[Any, Any]:
+        sample = reader[position[name]]
+        return sample.image, sample.mask
+
+    return sample_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m segmentation.report", description=__doc__)
+    parser.add_argument("dir", type=Path, help="the folder of a run or of a sweep")
+    folder: Path = parser.parse_args().dir
+    try:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give that of a run or a sweep")
+        from segmentation.analysis.page import write_report
+
+        page = write_report(folder, find_samples(folder))
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    main()
