@@ -31,7 +31,12 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seconds = time.perf_counter() - self._start
         self.seconds += seconds
-        logged = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        # Of a value logged by step and by epoch the latter counts; the rates stand in the optimizer.
+        logged = {
+            name: value.item()
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step") and not name.startswith("lr-")
+        }
         rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
         row = {"epoch": trainer.current_epoch, "seconds": seconds} | rates | logged
         self.rows.append({name.removesuffix("_epoch"): value for name, value in row.items()})

@@ -68,7 +68,8 @@ def explain(error: BaseException, name: str) -> str | None:
     for cause in chain:
         match cause:
             case UserError():
-                return _one_line(str(cause))
+                # What a DataLoader's worker raises arrives with its traceback as text before the message.
+                return _one_line(str(cause).rpartition("UserError: ")[2])
             case MissingConfigException() if cause.options is not None and cause.missing_cfg_file:
                 group, _, choice = str(cause.missing_cfg_file).removesuffix(".yaml").rpartition("/")
                 return f"{group}={choice}: no such choice; {nearest(choice, cause.options)}"

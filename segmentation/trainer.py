@@ -1,5 +1,7 @@
 """Lightning's Trainer as the project sets it up, the same for training and for evaluation."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,13 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from segmentation.errors import UserError, nearest
+
+# Said at every start, and nothing that a user could act on.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices found and not found, tips, epochs reached
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.15: its own call, deprecated there
+warnings.filterwarnings("ignore", message="The number of training batches")  # small data: fewer points in a curve
+warnings.filterwarnings("ignore", message=".*does not have many workers")  # data.num_workers is the user's to choose
+warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # a run that goes on in its own folder
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

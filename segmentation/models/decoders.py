@@ -5,6 +5,7 @@ its `decoder` are kept: so any of them is one YAML.
 """
 
 import inspect
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -106,9 +107,12 @@ def stride_keyword(target: str, stride: int | None) -> dict[str, int]:
     return {"encoder_output_stride" if named else "output_stride": stride}
 
 
-@torch.no_grad()
 def probe(backbone: nn.Module, decoder: nn.Module) -> tuple[int, int, int]:
-    """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table."""
+    """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table.
+
+    Parameters that the map does not depend on (stages behind the last map that the decoder reads) are frozen: no
+    gradient ever reaches them, and data-parallel training would wait for it.
+    """
     training = backbone.training, decoder.training
     backbone.eval()
     decoder.eval()
@@ -120,7 +124,11 @@ def probe(backbone: nn.Module, decoder: nn.Module) -> tuple[int, int, int]:
             except RuntimeError:
                 if side == SIDES[-1]:
                     raise
+        features.sum().backward()
     finally:
         backbone.train(training[0])
         decoder.train(training[1])
+    for parameter in itertools.chain(backbone.parameters(), decoder.parameters()):
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
     return features.shape[1], math.ceil(side / features.shape[-1]), side

