@@ -117,7 +117,7 @@ def _known_keys(name: str) -> set[str]:
         try:
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
                 return groups | set(_paths(hydra.compose(name, overrides)))
-        except Exception:  # noqa: S112 - this only looks for a hint, the mistake itself is already known
+        except Exception:
             continue
     return groups
 

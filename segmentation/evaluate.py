@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
@@ -74,10 +75,10 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
         return run
     if "data" not in run:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
-    changes = OmegaConf.from_dotlist([override for override in overrides if override.startswith("data.")])
-    merged = OmegaConf.merge(run, changes)
-    assert isinstance(merged, DictConfig)
-    return merged
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.key_or_group.startswith("data."):
+            OmegaConf.update(run, override.key_or_group, override.value(), merge=True)
+    return run
 
 
 @command("evaluate")

@@ -53,6 +53,27 @@ class CrossEntropy(nn.Module):
         return total / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
 
 
+class Labelled(nn.Module):
+    """A loss that is zero, instead of undefined, where every pixel of the batch is void.
+
+    Args:
+        loss: leaves void pixels out by itself.
+        ignore_index: label of void pixels.
+    """
+
+    def __init__(self, loss: nn.Module, *, ignore_index: int) -> None:
+        super().__init__()
+        self.loss = loss
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits [B, C, H, W] and labels [B, H, W] to a scalar."""
+        if (target == self.ignore_index).all():
+            return logits.sum() * 0
+        value: Tensor = self.loss(logits, target)
+        return value
+
+
 class WeightedSum(nn.Module):
     """A weighted sum of losses.
 

@@ -31,6 +31,7 @@ class Cost(Protocol):
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     partial.replace(path)

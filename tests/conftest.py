@@ -25,6 +25,7 @@ TINY = (
     "trainer.accelerator=cpu",
     "trainer.precision=32",
     "lstm.hidden_size=8",
+    "backbone.name=test_resnet",  # timm's own, for tests: half a million parameters
 )
 
 

@@ -17,6 +17,8 @@ from segmentation.trainer import build_trainer
 from tests.conftest import Compose
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+# What a choice leaves to its user.
+NEEDS = {"folder": ("data.classes=[no,yes]", "data.colours=[[0,0,0],[255,255,255]]")}
 HEAVY = {"efficientnet_b4", "efficientnetv2_s", "resnet50"}
 
 
@@ -37,7 +39,7 @@ def test_every_group_is_built_below() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_composes_and_names_what_exists(group: str, choice: str, compose: Compose) -> None:
-    settings = plain(compose(f"{group}={choice}"))
+    settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ())))
     check_targets(settings)
     assert len((CONF / group / f"{choice}.yaml").read_text().splitlines()) <= 30
 
@@ -83,7 +85,7 @@ def test_training_part_builds(group: str, choice: str, compose: Compose, tmp_pat
 
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g in ("data", "augment") for c in choices(g)])
 def test_data_builds(group: str, choice: str, compose: Compose) -> None:
-    settings = plain(compose(f"{group}={choice}"))
+    settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ())))
     data = DataModule(settings["data"], settings["augment"], 0)
     assert len(data.classes) == len(data.colours)
 

@@ -7,7 +7,22 @@ from segmentation.errors import UserError
 from segmentation.models import orders
 from segmentation.models.scans import bind_arguments, find_order, lay_out
 
-SHAPES = [(1, 1), (1, 7), (6, 1), (2, 2), (3, 4), (4, 3), (5, 5), (6, 8), (8, 6), (7, 12), (9, 16), (11, 15), (13, 2), (30, 40)]
+SHAPES = [
+    (1, 1),
+    (1, 7),
+    (6, 1),
+    (2, 2),
+    (3, 4),
+    (4, 3),
+    (5, 5),
+    (6, 8),
+    (8, 6),
+    (7, 12),
+    (9, 16),
+    (11, 15),
+    (13, 2),
+    (30, 40),
+]
 NAMES = sorted(orders.__all__)
 # The farthest that successive positions of a sequence may lie apart, in rows or columns.
 REACH = {"zigzag": 1, "snake": 1, "spiral": 1, "hilbert": 1, "rows": 1, "columns": 1}
@@ -91,7 +106,9 @@ def test_mistakes_are_named() -> None:
         find_order("zigzak")
     with pytest.raises(UserError, match="cannot import"):
         find_order("no.such.order")
-    with pytest.raises(UserError, match=r"lstm.order_args.sise: rows and windows take no such argument; did you mean 'size'"):
+    with pytest.raises(
+        UserError, match=r"lstm.order_args.sise: rows and windows take no such argument; did you mean 'size'"
+    ):
         bind_arguments(["rows", "windows"], {"sise": 3})
     with pytest.raises(UserError, match="exactly once"):
         lay_out(torch.tensor([[0, 1, 1]]), 3)

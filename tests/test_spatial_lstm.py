@@ -15,7 +15,17 @@ from segmentation.models.spatial_lstm import SpatialLSTM, pooling_factor
 
 DEFAULTS: dict[str, Any] = {
     key: getattr(LSTMConfig(), key)
-    for key in ("order", "order_args", "combine", "cell", "hidden_size", "num_layers", "bidirectional", "residual", "stride")
+    for key in (
+        "order",
+        "order_args",
+        "combine",
+        "cell",
+        "hidden_size",
+        "num_layers",
+        "bidirectional",
+        "residual",
+        "stride",
+    )
 } | {"hidden_size": 5}
 SHAPES = [(3, 4), (1, 6), (5, 1), (1, 1), (7, 5)]
 
@@ -100,7 +110,8 @@ def test_stride_pools_before_the_scan_and_the_residual_stays_sharp() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stride", "map_stride", "factor"), [("auto", 4, 4), ("auto", 16, 1), ("auto", 32, 1), (None, 4, 1), (32, 8, 4), (8, 8, 1)]
+    ("stride", "map_stride", "factor"),
+    [("auto", 4, 4), ("auto", 16, 1), ("auto", 32, 1), (None, 4, 1), (32, 8, 4), (8, 8, 1)],
 )
 def test_pooling_factor(stride: int | str | None, map_stride: int, factor: int) -> None:
     assert pooling_factor(stride, map_stride) == factor
@@ -112,7 +123,9 @@ def test_a_stride_that_does_not_fit_is_named(stride: int | str) -> None:
         pooling_factor(stride, 16)
 
 
-@pytest.mark.parametrize(("changes", "said"), [({"cell": "lstmm"}, "'lstm'"), ({"combine": "add"}, "sum"), ({"order": []}, "empty")])
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"cell": "lstmm"}, "'lstm'"), ({"combine": "add"}, "sum"), ({"order": []}, "empty")]
+)
 def test_mistakes_are_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(**changes)

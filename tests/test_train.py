@@ -152,8 +152,8 @@ def test_same_seed_same_run_other_seed_another(tiny: Compose, tmp_path: Path) ->
 
 def test_one_batch_is_learnt_by_heart(tiny: Compose) -> None:
     config = tiny(
-        "data.splits={train:2,val:2,test:2}", "data.batch_size=2", "augment=none", "trainer.max_epochs=60",
-        "optimizer.lr=0.003", "scheduler=constant", "logger=none",
+        "data.splits={train:2,val:2,test:2}", "data.batch_size=2", "augment=none", "trainer.max_epochs=80",
+        "decoder=unet", "+trainer.args.limit_val_batches=0", "monitor=train/loss", "test=false", "optimizer.lr=0.003", "scheduler=constant", "logger=none",
     )  # fmt: skip
     config.callbacks = {}
     train(config)

@@ -46,18 +46,19 @@ def curves(history: Sequence[Row]) -> Figure:
         tidy(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False, fontsize="small")
+        if axes.lines:
+            axes.legend(frameon=False, fontsize="small")
     return figure
 
 
-def draw_curve(
-    axes: Axes, history: Sequence[Row], key: str, label: str, colour: str, *, dashed: bool = False
-) -> None:
+def draw_curve(axes: Axes, history: Sequence[Row], key: str, label: str, colour: str, *, dashed: bool = False) -> None:
     """One scalar over the epochs, left out where the history does not have it."""
     points = [(row["epoch"] + 1, row[key]) for row in history if key in row]
     if points:
         marker = "o" if len(points) == 1 else None  # a line of one point would not show
-        axes.plot(*zip(*points, strict=True), color=colour, label=label, linestyle="--" if dashed else "-", marker=marker)
+        axes.plot(
+            *zip(*points, strict=True), color=colour, label=label, linestyle="--" if dashed else "-", marker=marker
+        )
 
 
 def confusion_matrix(confusion: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> Figure:
@@ -127,6 +128,8 @@ def picture_grid(
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize="medium", fontweight="bold")
     if legend_rows:
-        patches = [Patch(color=np.asarray(colour) / 255, label=name) for name, colour in zip(classes, colours, strict=True)]
+        patches = [
+            Patch(color=np.asarray(colour) / 255, label=name) for name, colour in zip(classes, colours, strict=True)
+        ]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False, fontsize="small")
     return figure

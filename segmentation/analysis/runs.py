@@ -121,7 +121,9 @@ def find_cells(runs: Sequence[Run]) -> list[Cell]:
         ordered = sorted(members, key=lambda run: run.seed)
         for first, second in zip(ordered, ordered[1:], strict=False):
             if first.seed == second.seed:
-                raise UserError(f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them")
+                raise UserError(
+                    f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"
+                )
         cells.append(Cell(label, cell_settings(ordered[0]), ordered[0].choices, ordered))
     return sorted(cells, key=lambda cell: (not is_base(cell), cell.label))
 
@@ -133,7 +135,9 @@ def check_contracts(runs: Sequence[Run]) -> None:
         for key in CONTRACT:
             if run.metrics.get(key) != first.metrics.get(key):
                 values = f"{run.metrics.get(key)!r} instead of {first.metrics.get(key)!r}"
-                raise UserError(f"{run.folder}: its {key} is {values} as in {first.folder}; their scores do not compare")
+                raise UserError(
+                    f"{run.folder}: its {key} is {values} as in {first.folder}; their scores do not compare"
+                )
 
 
 def cell_settings(run: Run) -> dict[str, Any]:

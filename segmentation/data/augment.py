@@ -1,13 +1,14 @@
 """Augmentation by albumentations, as listed in `conf/augment/`, and the resize to what the network sees."""
 
 import os
+import random
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no question to a server at import
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 import cv2
 import numpy as np
 from hydra.utils import instantiate
@@ -21,16 +22,22 @@ class Augmentation:
 
     Args:
         transforms: name -> configuration of an albumentations transform, applied in this order.
+        ignore_index: label of what moves in from outside the image.
     """
 
-    def __init__(self, transforms: Mapping[str, Mapping[str, Any]]) -> None:
-        self.chain = A.Compose([build_transform(name, config) for name, config in transforms.items()])
+    def __init__(self, transforms: Mapping[str, Mapping[str, Any]], ignore_index: int) -> None:
+        chain = [build_transform(name, config) for name, config in transforms.items()]
+        # Said here, it holds for transforms inside others (OneOf, Sequential) as well.
+        self.chain = A.Compose(chain, mask_interpolation=cv2.INTER_NEAREST)
+        self.void = np.uint8(ignore_index)
 
     def __call__(self, image: Pixels, mask: Pixels, seed: int) -> tuple[Pixels, Pixels]:
         """Image [H, W, 3] and mask [H, W], changed alike, as `seed` says and nothing else."""
-        self.chain.set_random_seed(seed)
-        changed = self.chain(image=image, mask=mask)
-        return changed["image"], changed["mask"]
+        # One stream for all: by set_random_seed each transform gets the same seed, and all those of one p act together.
+        self.chain.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        # Every transform fills masks with 0 unless told otherwise, so within the chain 0 is void (uint8 wraps around).
+        changed = self.chain(image=image, mask=mask - self.void)
+        return changed["image"], changed["mask"] + self.void
 
 
 def build_transform(name: str, config: Mapping[str, Any]) -> Any:
@@ -42,8 +49,11 @@ def build_transform(name: str, config: Mapping[str, Any]) -> Any:
         except Exception as error:
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise UserError(f"augment.{name}: albumentations refuses this: {reason}") from error
-    if getattr(transform, "mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST:
+    if config.get("mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST:
         raise UserError(f"augment.{name}.mask_interpolation: only 0 (nearest): labels between two labels mean nothing")
+    for key in ("fill_mask", "mask_drop_value"):
+        if key in config:
+            raise UserError(f"augment.{name}.{key}: what moves into a mask is always void; leave it out")
     return transform
 
 
@@ -51,7 +61,7 @@ def resize_image(image: Pixels, size: tuple[int, int] | list[int] | None) -> Pix
     """Image [H, W, 3] at (height, width), by area when it shrinks so that nothing is skipped; None leaves it."""
     if size is None or tuple(size) == image.shape[:2]:
         return image
-    shrinks = size[0] < image.shape[0]
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     resized = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -88,28 +88,28 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"data.colours: {len(self.colours)} for {len(self.classes)} classes; give each class one")
         self.ignore_index: int = config["ignore_index"]
         self.size: list[int] | None = config["size"]
-        self.augmentation = Augmentation(augment)
+        self._reader_class: Any = get_class(config["reader"]["_target_"])
+        self._reader_keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}
+        self.augmentation = Augmentation(augment, self.ignore_index)
         self.splits = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
         self.test_split = "test" if "test" in self.splits else "val"
         self._readers: dict[str, Reader] = {}
 
     def _exists(self, split: str, listing: Any) -> bool:
-        keywords = {key: value for key, value in self.config["reader"].items() if key != "_target_"}
-        exists = get_class(self.config["reader"]["_target_"]).exists
-        return bool(exists(root=self.config["root"], split=split, listing=listing, **keywords))
+        root = self.config["root"]
+        return bool(self._reader_class.exists(root=root, split=split, listing=listing, **self._reader_keywords))
 
     def reader(self, split: str) -> Reader:
         """The samples of a split."""
         if split not in self._readers:
             require(split, list(self.splits), self.name)
-            self._readers[split] = instantiate(
-                self.config["reader"],
+            self._readers[split] = self._reader_class(
                 root=self.config["root"],
                 split=split,
                 listing=self.splits[split],
                 num_classes=len(self.classes),
                 ignore_index=self.ignore_index,
-                _convert_="all",
+                **self._reader_keywords,
             )
         return self._readers[split]
 
@@ -158,7 +158,9 @@ class DataModule(pl.LightningDataModule):
         sampler = TrainSampler(len(reader), self.seed, *self._position())
         batches = TrainBatches(sampler, self._batch_size(), drop_last=False)
         if len(batches) == 0:
-            raise UserError(f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices")
+            raise UserError(
+                f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices"
+            )
         samples = TrainSamples(reader, self.augmentation, self.size, self.seed)
         return self._loader(samples, batch_sampler=batches)
 
@@ -182,6 +184,7 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             worker_init_fn=start_worker,
             collate_fn=collate,
+            generator=torch.Generator(),  # its own: drawing the workers' seeds must not move the run's random state
             pin_memory=torch.cuda.is_available(),
             **how,
         )

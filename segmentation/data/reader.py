@@ -77,8 +77,12 @@ class FileReader:
             raise UserError(f"data.root={root}: no such folder")
         self.split, self.image, self.mask = split, image, mask
         self.table = label_table(num_classes, ignore_index, label_map or {})
-        self.paths = dict(self._listed(listing) if listing else self._found())
+        found = list(self._listed(listing) if listing else self._found())
+        self.paths = dict(found)
         self.names = list(self.paths)
+        for name, (path, _) in found:
+            if self.paths[name][0] != path:
+                raise UserError(f"{path} and {self.paths[name][0]}: both are called {name!r}; names must be unique")
         if not self.names:
             place = listing or image.format(split=split, name="*")
             raise UserError(f"{self.root / place}: no sample of the split {split!r}; check data.root and data.splits")
@@ -95,7 +99,9 @@ class FileReader:
     def _listed(self, listing: str) -> Iterator[tuple[str, tuple[Path, Path]]]:
         file = self.root / listing
         if not file.is_file():
-            raise UserError(f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits")
+            raise UserError(
+                f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits"
+            )
         for number, line in enumerate(file.read_text().splitlines(), 1):
             match line.split():
                 case []:
@@ -103,15 +109,21 @@ class FileReader:
                 case [name]:
                     yield name, (self._fill(self.image, name), self._fill(self.mask, name))
                 case [image, mask]:
-                    yield Path(image).stem, (self._inside(image, file), self._inside(mask, file))
+                    yield self._name(image), (self._inside(image, file), self._inside(mask, file))
                 case _:
                     raise UserError(f"{file}, line {number}: neither a name nor the paths of image and mask")
+
+    def _name(self, image: str) -> str:
+        """What `{name}` stands for in the path of an image; its stem where the pattern does not fit."""
+        pattern = re.escape(self.image.replace("{split}", self.split)).replace(r"\*", "[^/]*")
+        match = re.fullmatch(pattern.replace(re.escape("{name}"), "(.+)"), image)
+        return match[1] if match else Path(image).stem
 
     def _found(self) -> Iterator[tuple[str, tuple[Path, Path]]]:
         pattern = self.image.replace("{split}", self.split)
         before, _, after = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.partition("{name}"))
         for path in sorted(self.root.glob(pattern.replace("{name}", "*"))):
-            match = re.fullmatch(f"{before}(.+?){after}", path.relative_to(self.root).as_posix())
+            match = re.fullmatch(f"{before}(.+){after}", path.relative_to(self.root).as_posix())
             if match:
                 yield match[1], (path, self._fill(self.mask, match[1]))
 
@@ -139,7 +151,9 @@ class FileReader:
         labels = self.table[stored]
         if labels.min() < 0:
             label = int(stored[labels < 0][0])
-            raise UserError(f"{mask_path}: label {label} is no class and not data.ignore_index; see data.reader.label_map")
+            raise UserError(
+                f"{mask_path}: label {label} is no class and not data.ignore_index; see data.reader.label_map"
+            )
         return Sample(image, labels.astype(np.uint8), name)
 
     def check(self) -> None:
@@ -170,7 +184,7 @@ def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int
 
 def read_image(path: Path) -> Pixels:
     """An image file as RGB [H, W, 3], turned upright as its EXIF tag says."""
-    return np.asarray(ImageOps.exif_transpose(_open(path)).convert("RGB"))
+    return np.array(ImageOps.exif_transpose(_open(path)).convert("RGB"))
 
 
 def read_mask(path: Path) -> Pixels:

@@ -145,7 +145,9 @@ class Scene:
     def _trees(self) -> None:
         for x in self.rng.uniform(0.12, 0.88, self.rng.integers(1, 5)) * self.width:
             crown = self.rng.uniform(2, 4) * self.unit
-            self._box(x - self.unit / 2, self.horizon - 3 * self.unit, x + self.unit / 2, self.horizon, (96, 70, 44), "tree")
+            self._box(
+                x - self.unit / 2, self.horizon - 3 * self.unit, x + self.unit / 2, self.horizon, (96, 70, 44), "tree"
+            )
             green = (int(self.rng.integers(25, 60)), int(self.rng.integers(95, 140)), int(self.rng.integers(35, 65)))
             self._disc(x, self.horizon - 3 * self.unit - crown * 0.6, crown, green, "tree")
 

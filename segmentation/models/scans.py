@@ -58,7 +58,9 @@ def lay_out(order: Tensor, positions: int) -> Plan:
     groups = [order[lengths == length, : int(length)] for length in lengths.unique() if length > 0]
     visited = torch.cat([group.flatten() for group in groups])
     if not torch.equal(visited.sort().values, torch.arange(positions)):
-        raise UserError(f"lstm.order: must visit each of the {positions} positions exactly once, with -1 only at row ends")
+        raise UserError(
+            f"lstm.order: must visit each of the {positions} positions exactly once, with -1 only at row ends"
+        )
     return Plan(groups, visited.argsort())
 
 

@@ -1,0 +1,218 @@
+"""Scores against counting by hand, paired statistics against worked examples, and the report of a made-up sweep."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from segmentation.analysis import pictures, plots
+from segmentation.analysis.metrics import scores
+from segmentation.analysis.page import telling_images, write_report
+from segmentation.analysis.runs import find_cells, find_pairs, find_runs
+from segmentation.analysis.statistics import mean_and_spread, paired_difference
+from segmentation.errors import UserError
+
+CLASSES = ["sky", "road", "<b>car</b>"]
+COLOURS = [[0, 0, 255], [90, 90, 90], [255, 0, 0]]
+
+
+def test_scores_by_hand() -> None:
+    result = scores(np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]), CLASSES)
+    assert result["pixel_accuracy"] == 9 / 12
+    assert result["per_class"]["sky"] == {"iou": 6 / 9, "accuracy": 6 / 8, "dice": 12 / 15, "pixels": 8}
+    assert result["mean_iou"] == pytest.approx((6 / 9 + 3 / 6) / 2)
+    assert result["mean_accuracy"] == pytest.approx((6 / 8 + 3 / 4) / 2)
+    assert result["mean_dice"] == pytest.approx((12 / 15 + 6 / 9) / 2)
+    assert result["absent_classes"] == ["<b>car</b>"]
+    assert result["per_class"]["<b>car</b>"] == {"iou": None, "accuracy": None, "dice": None, "pixels": 0}
+    json.dumps(result, allow_nan=False)
+
+
+def test_an_absent_class_predicted_counts_against_the_others() -> None:
+    result = scores(np.array([[6, 0, 2], [0, 4, 0], [0, 0, 0]]), CLASSES)
+    assert result["per_class"]["sky"]["iou"] == 6 / 8
+    assert result["mean_iou"] == pytest.approx((6 / 8 + 1) / 2)
+
+
+def test_nothing_but_void_has_no_scores() -> None:
+    result = scores(np.zeros((3, 3), int), CLASSES)
+    assert (result["pixel_accuracy"], result["mean_iou"]) == (None, None)
+
+
+def test_paired_difference_by_hand() -> None:
+    # Student's sleep data (1908): the ten differences, their t = 4.0621, p = 0.002833, interval 0.7001 to 2.4599.
+    result = paired_difference([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+    assert result.mean == pytest.approx(1.58)
+    assert (result.low, result.high) == (pytest.approx(0.7001, abs=1e-4), pytest.approx(2.4599, abs=1e-4))
+    assert result.p_value == pytest.approx(0.002833, abs=1e-6)
+    assert result.excludes_zero
+
+
+def test_too_little_to_say_anything() -> None:
+    one = paired_difference([0.3])
+    assert (one.mean, one.low, one.high, one.p_value, one.excludes_zero) == (0.3, None, None, None, False)
+    assert paired_difference([0.1, 0.1]).low == pytest.approx(0.1)
+    assert not paired_difference([-1.0, 1.0]).excludes_zero
+    assert mean_and_spread([2.0]) == (2.0, None)
+
+
+def test_changes_by_hand() -> None:
+    truth, before, after = np.array([[0, 0, 1, 9]]), np.array([[0, 1, 1, 0]]), np.array([[1, 0, 1, 1]])
+    picture = pictures.changes(truth, before, after, ignore_index=9)[0].tolist()
+    wanted = [pictures.BROKEN, pictures.REPAIRED, pictures.UNCHANGED, pictures.VOID]
+    assert picture == [list(colour) for colour in wanted]
+
+
+def test_masks_are_indices_to_a_program_and_colours_to_an_eye(tmp_path: Path) -> None:
+    mask = np.array([[0, 1], [2, 255]], np.uint8)
+    pictures.save_mask(tmp_path / "deep" / "mask.png", mask, COLOURS)
+    saved = Image.open(tmp_path / "deep" / "mask.png")
+    assert np.array_equal(np.asarray(saved), mask)
+    assert np.array_equal(np.asarray(saved.convert("RGB")), pictures.colourise(mask, COLOURS))
+
+
+def test_plots_show_what_they_are_given(tmp_path: Path) -> None:
+    history = [{"epoch": 0, "train/loss": 1.0, "val/loss": 2.0}, {"epoch": 1, "train/loss": 0.5, "val/loss": 1.5}]
+    loss = plots.curves(history).axes[0]
+    assert [list(line.get_ydata()) for line in loss.lines] == [[1.0, 0.5], [2.0, 1.5]]
+    matrix = plots.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"]).axes[0]
+    assert {text.get_text() for text in matrix.texts} == {"75", "25"}
+    bars = plots.class_iou({"a": {"iou": 0.5}, "b": {"iou": None}}).axes[0]
+    assert [text.get_text() for text in bars.texts] == ["0.500", "absent"]
+    plots.save(plots.curves(history), tmp_path / "x" / "curves.png")
+    assert Image.open(tmp_path / "x" / "curves.png").size[0] > 500
+
+
+def make_run(folder: Path, lstm: str, seed: int, accuracy: float, **changes: Any) -> None:
+    target = {"none": "segmentation.models.controls.identity"}.get(lstm, "segmentation.models.spatial_lstm.SpatialLSTM")
+    config = {
+        "seed": seed, "output": "${hydra:runtime.output_dir}", "data": {"name": "toy", "root": f"/{folder.name}",
+        "classes": CLASSES, "colours": COLOURS, "ignore_index": 255}, "backbone": {"name": "resnet18"},
+        "decoder": {"_target_": "x"}, "lstm": {"_target_": target, "order": lstm}, "optimizer": {"lr": 0.1},
+    } | changes.pop("config", {})  # fmt: skip
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    choices = {"backbone": "resnet18", "lstm": lstm, "optimizer": "adamw"}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}}))
+    metrics = {
+        "split": "test", "num_images": 4, "ignore_index": 255, "resolution": "mask", "files_hash": "abc",
+        "pixel_accuracy": accuracy, "mean_iou": accuracy / 2, "absent_classes": [], "parameters": 11_000_000, "train_seconds": 75.0,
+    } | changes  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "history.json").write_text(
+        json.dumps([{"epoch": 0, "val/pixel_accuracy": accuracy, "val/mean_iou": 0.1}])
+    )
+    right = (np.array([0.9, 0.5, 0.2, 0.7]) * 100 + seed + (np.array([5, -20, 30, 0]) if lstm != "none" else 0)).astype(
+        int
+    )
+    confusion = np.stack([np.diag([count, 0, 0]) + np.eye(3, k=1, dtype=int) * (100 - count) for count in right])
+    np.savez(folder / "confusion.npz", confusion=confusion, names=np.array([f"i{index}" for index in range(4)]))
+    for index in range(4):
+        pictures.save_mask(folder / "predictions" / f"i{index}.png", np.full((8, 9), index % 3, np.uint8), COLOURS)
+
+
+def make_sweep(folder: Path) -> Path:
+    for seed, (without, with_lstm) in enumerate([(0.80, 0.82), (0.81, 0.825), (0.79, 0.815)]):
+        make_run(folder / f"n{seed}", "none", seed, without)
+        make_run(folder / f"z{seed}", "zigzag", seed, with_lstm)
+    return folder
+
+
+class Links(HTMLParser):
+    """Collects everything that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = make_sweep(tmp_path)
+    shapes = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
+    page = write_report(sweep, lambda name: shapes)
+    rows = json.loads((sweep / "report" / "ablation.json").read_text())
+    assert [(row["base"], row["other"], row["seeds"]) for row in rows] == [("none", "zigzag", [0, 1, 2])]
+    assert rows[0]["delta"] == pytest.approx([0.02, 0.015, 0.025])
+    assert rows[0]["mean"] == pytest.approx(0.02)
+    assert rows[0]["interval"] == pytest.approx([0.02 - 0.0124207, 0.02 + 0.0124207], abs=1e-6)
+    assert rows[0]["mean_iou"]["mean"] == pytest.approx(0.01)
+    table = list(csv.reader((sweep / "report" / "ablation.csv").open()))
+    assert [line[1] for line in table] == ["network", "none", "zigzag"]
+    assert "+2.00 [+0.76, +3.24]" in table[2]
+    assert "+2.00 [+0.76, +3.24]" in (sweep / "report" / "ablation.md").read_text()
+    text = page.read_text()
+    assert "more than the seeds&#39; own spread explains" in text
+    assert "<b>car</b>" not in text
+    links = Links()
+    links.feed(text)
+    assert len(links.found) == 3
+    assert all(link.startswith("data:") for link in links.found)
+    assert not re.search(r"https?://", text)
+    assert (sweep / "report" / "pictures_none_zigzag.png").is_file()
+    assert "zigzag" in capsys.readouterr().out
+
+
+def test_report_without_masks_says_so(tmp_path: Path) -> None:
+    assert "are not there" in write_report(make_sweep(tmp_path), None).read_text()
+
+
+def test_report_of_one_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "only", "zigzag", 0, 0.8)
+    text = write_report(tmp_path / "only", None).read_text()
+    assert "no pair to compare" in text
+    assert json.loads((tmp_path / "only" / "report" / "ablation.json").read_text()) == []
+
+
+def test_unfinished_runs_are_listed_not_counted(tmp_path: Path) -> None:
+    (make_sweep(tmp_path) / "z2" / "metrics.json").unlink()
+    runs, unfinished = find_runs(tmp_path)
+    assert (len(runs), [path.name for path in unfinished]) == (5, ["z2"])
+    assert find_pairs(find_cells(runs))[0].seeds == [0, 1]
+    assert "not counted: z2" in " ".join(write_report(tmp_path, None).read_text().split())
+
+
+def test_other_commands_folders_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "evaluation" / ".hydra").mkdir(parents=True)
+    (tmp_path / "evaluation" / ".hydra" / "config.yaml").write_text("model: x\n")
+    (tmp_path / "evaluation" / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match="no finished run"):
+        find_runs(tmp_path)
+
+
+def test_telling_images_are_the_extremes(tmp_path: Path) -> None:
+    pair = find_pairs(find_cells(find_runs(make_sweep(tmp_path))[0]))[0]
+    names = telling_images(pair)
+    assert (names[0], names[-1]) == ("i2", "i1")
+
+
+def test_only_one_thing_may_differ(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "none", 0, 0.8)
+    make_run(tmp_path / "b", "zigzag", 0, 0.8, config={"optimizer": {"lr": 0.2}})
+    assert find_pairs(find_cells(find_runs(tmp_path)[0])) == []
+    make_run(tmp_path / "c", "none", 0, 0.8, config={"optimizer": {"lr": 0.2}})
+    pairs = find_pairs(find_cells(find_runs(tmp_path)[0]))
+    assert [pair.group for pair in pairs] == ["lstm"]
+
+
+def test_scores_that_do_not_compare_are_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "none", 0, 0.8)
+    make_run(tmp_path / "b", "zigzag", 0, 0.8, files_hash="other")
+    with pytest.raises(UserError, match="its files_hash is 'other' instead of 'abc'"):
+        find_cells(find_runs(tmp_path)[0])
+
+
+def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "none", 0, 0.8)
+    make_run(tmp_path / "b", "none", 0, 0.8)
+    with pytest.raises(UserError, match="the same configuration and seed"):
+        find_cells(find_runs(tmp_path)[0])
