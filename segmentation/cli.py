@@ -124,8 +124,9 @@ def _known_keys(name: str) -> set[str]:
 
 def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in config:
-        path = f"{prefix}{key}"
+        path = f"{prefix}{key!s}"
         yield path
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not (OmegaConf.is_missing(config, key) or node._is_none()):
-            yield from _paths(node, f"{path}.")
+        if not (OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key))):
+            node = config[key]
+            if isinstance(node, DictConfig):
+                yield from _paths(node, f"{path}.")

@@ -113,7 +113,7 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """`python -m segmentation.evaluate`: a trained model on a split of the data it was trained with, or of other data."""
+    """`python -m segmentation.evaluate`: a trained model on a split of its own data, or of other data."""
 
     model: str = MISSING  # a run's folder, or its model.safetensors
     split: str = "test"

@@ -57,7 +57,7 @@ def find_images(source: Path) -> list[Path]:
 
 
 def name_outputs(paths: list[Path], source: Path) -> dict[Path, Path]:
-    """Where each mask goes below the output folder: the image's place as a .png; its whole name where two would clash."""
+    """Where each mask goes below the output folder: its place as a .png, by its whole name where two would clash."""
     root = source if source.is_dir() else source.parent
     relative = {path: path.relative_to(root) for path in paths}
     count = Counter(path.with_suffix("") for path in relative.values())

@@ -33,7 +33,7 @@ class Evaluation(pl.LightningModule):
     def __init__(self, network: Network, *, classes: Sequence[str], ignore_index: int, channels_last: bool) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.network = network.to(memory_format=self.memory_format)
         self.classes = list(classes)
         self.ignore_index = ignore_index
         self.confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=ignore_index)

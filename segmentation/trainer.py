@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from segmentation.errors import UserError, nearest
 
@@ -65,5 +66,5 @@ def build_trainer(
     }
     try:
         return pl.Trainer(**settings)
-    except (TypeError, ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: Lightning refuses this: {error}") from error

@@ -67,7 +67,7 @@ def percent(values: Sequence[float | None]) -> str:
     """Mean and standard deviation of fractions, in percent."""
     known = [value for value in values if value is not None]
     if not known:
-        return "–"
+        return "-"
     mean, spread = mean_and_spread(known)
     return f"{100 * mean:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
 
@@ -92,13 +92,13 @@ def sentence(pair: Pair) -> str:
     """What one pair says, in words that its figures allow."""
     result = difference(pair, PRIMARY)
     moved = f"{100 * result.mean:+.2f} points of pixel accuracy over {pair.base.label}"
-    seeds = f"{result.count} seed{'s' if result.count > 1 else ''}"
+    seeds = f"{result.pairs} seed{'s' if result.pairs > 1 else ''}"
     if result.low is None or result.high is None:
         return f"{pair.other.label}: {moved}, from a single seed: too few to tell it from chance."
     interval = f"95 % interval {100 * result.low:+.2f} to {100 * result.high:+.2f}, {seeds}"
     if result.excludes_zero:
         return f"{pair.other.label}: {moved} ({interval}): more than the seeds' own spread explains."
-    few = " With so few seeds only a large effect would show." if result.count < 5 else ""
+    few = " With so few seeds only a large effect would show." if result.pairs < 5 else ""
     return f"{pair.other.label}: {moved} ({interval}): not distinguishable from chance.{few}"
 
 

@@ -41,7 +41,8 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
     sections = [backbone_section(target, *group, pairs) for group in ablation.by_backbone(cells).items()]
     galleries = [gallery for pair in pairs if sample_of and (gallery := draw_gallery(target, pair, sample_of))]
     if not pairs:
-        galleries = [inline(run.folder / "plots" / "segmented.png", "segmented images") for run in runs[:4]]
+        shown = (inline(run.folder / "plots" / "segmented.png", f"Segmented by {run.folder.name}.") for run in runs[:4])
+        galleries = [gallery for gallery in shown if gallery]
     environment = Environment(loader=PackageLoader("segmentation.analysis", "."), autoescape=True)
     page = environment.get_template("page.html").render(
         title=folder.resolve().name,
@@ -53,7 +54,7 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
         sentences=[ablation.sentence(pair) for pair in pairs if pair.seeds],
         header=ablation.HEADER,
         sections=sections,
-        galleries=[gallery for gallery in galleries if gallery],
+        galleries=galleries,
         masks_missing=sample_of is None and bool(pairs),
     )
     path = target / "index.html"
@@ -122,15 +123,15 @@ def draw_gallery(target: Path, pair: Pair, sample_of: SampleOf) -> dict[str, str
     path = target / f"pictures_{safe}.png"
     plots.save(figure, path)
     caption = (
-        f"{pair.other.label} against {pair.base.label}, seed {seed}. Last column: green where only {short[1]} is right, "
-        f"red where only {short[0]} is, black is void. From the top: two images that gained most, two in the middle, "
+        f"{pair.other.label} against {pair.base.label}, seed {seed}. Last column: green where only {short[1]} "
+        f"is right, red where only {short[0]} is, black is void. From the top: two images that gained most, two in the middle, "
         "two that lost most."
     )
     return inline(path, caption)
 
 
 def telling_images(pair: Pair) -> list[str]:
-    """Names of the two images that gained most accuracy over all common seeds, the two in the middle, the two that lost."""
+    """Names of the two images whose accuracy gained most, over all common seeds, two in the middle, two that lost."""
     base, other = pair.base.by_seed(), pair.other.by_seed()
     gains, names = [], np.array([])
     for seed in pair.seeds:

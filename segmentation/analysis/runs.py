@@ -1,5 +1,6 @@
 """The runs below a folder, the cells of the study that they fill, and the pairs of cells that differ in one thing."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def find_cells(runs: Sequence[Run]) -> list[Cell]:
     cells = []
     for label, members in zip(labels, grouped.values(), strict=True):
         ordered = sorted(members, key=lambda run: run.seed)
-        for first, second in zip(ordered, ordered[1:], strict=False):
+        for first, second in itertools.pairwise(ordered):
             if first.seed == second.seed:
                 raise UserError(
                     f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"

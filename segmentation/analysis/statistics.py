@@ -1,4 +1,4 @@
-"""Is a difference more than chance? Paired over seeds, since the same seed gives both networks the same start and data."""
+"""Is a difference more than chance? Paired over seeds: the same seed gives both networks the same start and data."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Difference(NamedTuple):
     low: float | None  # ends of the interval; None where one seed says nothing about the spread
     high: float | None
     p_value: float | None  # two-sided, of the paired t test
-    count: int  # pairs
+    pairs: int
 
     @property
     def excludes_zero(self) -> bool:

@@ -31,7 +31,7 @@ def check_name(name: str) -> None:
 
 
 def normalisation(name: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [1, 3, 1, 1] of the RGB values (0...1) that this model's weights were trained with."""
+    """Mean and standard deviation [1, 3, 1, 1] of the RGB values (0...1) that the model was trained with."""
     config = timm.get_pretrained_cfg(name)
     mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     return torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)

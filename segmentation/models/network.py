@@ -38,7 +38,7 @@ class Network(nn.Module):
         self.classifier = classifier
 
     def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1, of any size, to float32 logits [B, classes, *size]; `size` is theirs unless given.
+        """Images [B, 3, H, W] in 0...1, of any size, to float32 logits [B, classes, *size], by default theirs.
 
         What the network's strides need is padded inside, and cut off before the logits are brought to `size`.
         """

@@ -70,7 +70,11 @@ def columns(height: int, width: int) -> Tensor:
 def windows(height: int, width: int, *, size: int = 8) -> Tensor:
     """Windows of `size` x `size` side by side, each row by row: [n, size*size]; those at the border are smaller."""
     grid = _grid(height, width)
-    tiles = [tile.flatten() for band in grid.split(size, 0) for tile in band.split(size, 1)]
+    tiles = [
+        grid[top : top + size, left : left + size].flatten()
+        for top in range(0, height, size)
+        for left in range(0, width, size)
+    ]
     return torch.nn.utils.rnn.pad_sequence(tiles, batch_first=True, padding_value=-1)
 
 

@@ -1,4 +1,4 @@
-"""From a scan order to sequences and back: gather a map's positions, scan them, put the results where they came from."""
+"""From a scan order to sequences and back: gather a map's positions, scan them, put the results back."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ def lay_out(order: Tensor, positions: int) -> Plan:
     Grouping by length instead of packing keeps the fill out of both directions, and every call a plain batch.
     """
     lengths = (order >= 0).sum(1)
-    groups = [order[lengths == length, : int(length)] for length in lengths.unique() if length > 0]
+    groups = [order[lengths == length, :length] for length in sorted(set(lengths.tolist())) if length]
     visited = torch.cat([group.flatten() for group in groups])
     if not torch.equal(visited.sort().values, torch.arange(positions)):
         raise UserError(
