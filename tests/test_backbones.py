@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -32,7 +33,7 @@ def test_package_weights_give_the_authors_logits() -> None:
 
 def test_weights_change_the_network_and_reach_its_maps() -> None:
     network = build_network(settings("tf_efficientnet_lite0", backbone__weights="package"), 5)
-    full = timm.create_model("tf_efficientnet_lite0")
+    full: Any = timm.create_model("tf_efficientnet_lite0")
     full.load_state_dict(package_state("tf_efficientnet_lite0"))
     image = torch.rand(1, 3, 64, 64)
     ours, theirs = (
@@ -67,7 +68,7 @@ def test_a_pickle_is_refused_not_run(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="not weights of resnet18: .* tensors are missing"):
+    with pytest.raises(UserError, match=r"not weights of resnet18: .* tensors are missing"):
         weights_keywords("resnet18", str(tmp_path / "a.safetensors"))
     state = timm.create_model("resnet18").state_dict() | {"conv1.weight": torch.zeros(64, 3, 3, 3)}
     save_file(state, tmp_path / "b.safetensors")

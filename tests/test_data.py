@@ -271,7 +271,7 @@ def test_evaluation_may_leave_a_process_without_images() -> None:
     ("length", "size", "sizes"), [(9, 4, [4, 4]), (10, 4, [4, 4, 2]), (3, 1, [1, 1, 1]), (1, 4, [])]
 )
 def test_a_last_batch_of_one_is_dropped(length: int, size: int, sizes: list[int]) -> None:
-    batches = TrainBatches(TrainSampler(length, 0, 0, 1), size, drop_last=False)
+    batches = TrainBatches(TrainSampler(length, 0, 0, 1), size)
     assert [len(batch) for batch in batches] == sizes
     assert len(batches) == len(sizes)
 
@@ -283,7 +283,7 @@ def epoch_of(data: DataModule, epoch: int) -> dict[int, torch.Tensor]:
 
 
 def test_samples_do_not_depend_on_workers_or_on_what_came_before() -> None:
-    small = {"size": [32, 48], "splits": {"train": 12, "val": 2}, "batch_size": 4}
+    small: dict[str, Any] = {"size": [32, 48], "splits": {"train": 12, "val": 2}, "batch_size": 4}
     alone = epoch_of(module("synthetic", FLIP, **small), 2)
     earlier = module("synthetic", FLIP, **small)
     epoch_of(earlier, 1)

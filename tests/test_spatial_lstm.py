@@ -64,8 +64,11 @@ def test_same_shape_and_gradient_to_every_parameter(changes: dict[str, Any]) -> 
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("changes", [{"order": "snake"}, {"order": ["zigzag", "zigzag"]}, {"cell": "gru"}, {"hidden_size": 7},
-                                     {"num_layers": 2}, {"bidirectional": False}, {"residual": False}, {"stride": 32}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [{"order": "snake"}, {"order": ["zigzag", "zigzag"]}, {"cell": "gru"}, {"hidden_size": 7}, {"num_layers": 2},
+     {"bidirectional": False}, {"residual": False}, {"stride": 32}],
+)  # fmt: skip
 def test_every_option_changes_the_output(changes: dict[str, Any]) -> None:
     features = torch.randn(1, 6, 4, 6)
     assert not torch.allclose(build()(features), build(**changes)(features))
@@ -73,7 +76,10 @@ def test_every_option_changes_the_output(changes: dict[str, Any]) -> None:
 
 def test_combine_and_order_args_change_the_output() -> None:
     features = torch.randn(1, 6, 6, 6)
-    twice = {"order": ["rows", "columns"], "hidden_size": 3}  # 2 x 3 channels: both ways fit the same weights
+    twice: dict[str, Any] = {
+        "order": ["rows", "columns"],
+        "hidden_size": 3,
+    }  # 2 x 3 channels: both ways fit the same weights
     stacked, summed = build(**twice), build(**twice, combine="sum")
     summed.load_state_dict(stacked.state_dict())
     assert not torch.allclose(stacked(features), summed(features))

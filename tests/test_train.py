@@ -99,7 +99,7 @@ def test_predict_writes_masks_and_overlays_in_the_images_size(run: Path, tmp_pat
 def test_predict_and_test_see_the_same(run: Path, tmp_path: Path) -> None:
     """The images of the test split, saved and predicted from files, give the test's own predictions."""
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
-    settings: Any = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[union-attr]
+    settings: Any = OmegaConf.to_container(config.data, resolve=True)
     reader = DataModule(settings, {}, 0).reader("test")
     for name, sample in zip(reader.names, [reader[index] for index in range(len(reader))], strict=True):
         path = tmp_path / "images" / f"{name}.png"
@@ -153,7 +153,8 @@ def test_same_seed_same_run_other_seed_another(tiny: Compose, tmp_path: Path) ->
 def test_one_batch_is_learnt_by_heart(tiny: Compose) -> None:
     config = tiny(
         "data.splits={train:2,val:2,test:2}", "data.batch_size=2", "augment=none", "trainer.max_epochs=80",
-        "decoder=unet", "+trainer.args.limit_val_batches=0", "monitor=train/loss", "test=false", "optimizer.lr=0.003", "scheduler=constant", "logger=none",
+        "decoder=unet", "+trainer.args.limit_val_batches=0", "monitor=train/loss", "test=false", "optimizer.lr=0.003",
+        "scheduler=constant", "logger=none",
     )  # fmt: skip
     config.callbacks = {}
     train(config)

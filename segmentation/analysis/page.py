@@ -124,14 +124,16 @@ def draw_gallery(target: Path, pair: Pair, sample_of: SampleOf) -> dict[str, str
     plots.save(figure, path)
     caption = (
         f"{pair.other.label} against {pair.base.label}, seed {seed}. Last column: green where only {short[1]} "
-        f"is right, red where only {short[0]} is, black is void. From the top: two images that gained most, two in the middle, "
-        "two that lost most."
+        f"is right, red where only {short[0]} is, black is void. From the top: two images that gained most, two in the "
+        "middle, two that lost most."
     )
     return inline(path, caption)
 
 
 def telling_images(pair: Pair) -> list[str]:
-    """Names of the two images whose accuracy gained most, over all common seeds, two in the middle, two that lost."""
+    """Names of the images to show: the two that gained most accuracy over all common seeds, two in the middle, the two
+    that lost most.
+    """
     base, other = pair.base.by_seed(), pair.other.by_seed()
     gains, names = [], np.array([])
     for seed in pair.seeds:

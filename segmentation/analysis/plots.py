@@ -129,7 +129,7 @@ def picture_grid(
         axes.set_title(title, fontsize="medium", fontweight="bold")
     if legend_rows:
         patches = [
-            Patch(color=np.asarray(colour) / 255, label=name) for name, colour in zip(classes, colours, strict=True)
+            Patch(color="#" + bytes(colour).hex(), label=name) for name, colour in zip(classes, colours, strict=True)
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False, fontsize="small")
     return figure

@@ -1,7 +1,7 @@
 """The LightningDataModule: from a data set's configuration to batches."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -18,7 +18,7 @@ from segmentation.data.samplers import EvaluationSampler, Key, TrainBatches, Tra
 from segmentation.errors import UserError
 
 Item = dict[str, Tensor]
-Size = Sequence[int] | None
+Size = list[int] | None
 
 
 class TrainSamples(Dataset[Item]):
@@ -145,10 +145,11 @@ class DataModule(pl.LightningDataModule):
         """Images a process takes at a time, so that an optimizer step sees `data.batch_size` in all."""
         steps = self.trainer.accumulate_grad_batches if self.trainer else 1
         parts = self._position()[1] * steps
-        size, rest = divmod(self.config["batch_size"], parts)
+        whole: int = self.config["batch_size"]
+        size, rest = divmod(whole, parts)
         if rest or size == 0:
             raise UserError(
-                f"data.batch_size={self.config['batch_size']}: does not divide by {parts}, "
+                f"data.batch_size={whole}: does not divide by {parts}, "
                 "the processes times trainer.accumulate_grad_batches"
             )
         return size
@@ -156,7 +157,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         reader = self.reader("train")
         sampler = TrainSampler(len(reader), self.seed, *self._position())
-        batches = TrainBatches(sampler, self._batch_size(), drop_last=False)
+        batches = TrainBatches(sampler, self._batch_size())
         if len(batches) == 0:
             raise UserError(
                 f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices"

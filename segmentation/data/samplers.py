@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import Sampler
 
 Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may depend on besides the seed
 
@@ -37,17 +37,25 @@ class TrainSampler(Sampler[Key]):
         return iter([(self.epoch, index) for index in dealt])
 
 
-class TrainBatches(BatchSampler):
-    """Batches of a process; a last one of a single image is dropped, since batch norm has nothing to norm by then."""
+class TrainBatches(Sampler[list[Key]]):
+    """Batches of a process; a last one of a single image is dropped, since batch norm has nothing to norm by then.
+
+    Args:
+        sampler: under this name Lightning finds it, to set its epoch.
+        batch_size: images of a process in a batch.
+    """
+
+    def __init__(self, sampler: TrainSampler, batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for batch in super().__iter__():
-            if len(batch) > 1 or self.batch_size == 1:
-                yield batch
+        keys = list(self.sampler)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield keys[start : start + self.batch_size]
 
     def __len__(self) -> int:
-        alone = self.batch_size > 1 and len(self.sampler) % self.batch_size == 1  # type: ignore[arg-type]
-        return super().__len__() - alone
+        whole, rest = divmod(len(self.sampler), self.batch_size)
+        return whole + (rest > 1)
 
 
 class EvaluationSampler(Sampler[Key]):
