@@ -12,11 +12,13 @@ help:  ## this list
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; run make PYTHON=<a newer one>"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'installing into .venv (5.9 GB, a few minutes)'
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## the study in miniature on synthetic data, and its report (about 4 minutes)
+	rm -rf outputs/demo
 	$(BIN)/python -m segmentation.train --multirun experiment=demo hydra.sweep.dir=outputs/demo
 	$(BIN)/python -m segmentation.report outputs/demo
 

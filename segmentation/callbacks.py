@@ -17,7 +17,11 @@ from segmentation.task import Batch, Evaluation
 
 
 class History(pl.Callback):
-    """One row of scalars for every epoch, in `history.json` and in the checkpoints, so that a resumed run keeps it."""
+    """One row of scalars for every epoch, in `history.json` and in the checkpoints, so that a resumed run keeps it.
+
+    The learning rates it takes from the optimizer, and hands to the loggers too. (Lightning's LearningRateMonitor
+    refuses to run without a logger.)
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,13 +35,15 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seconds = time.perf_counter() - self._start
         self.seconds += seconds
-        # Of a value logged by step and by epoch the latter counts; the rates stand in the optimizer.
+        # Of a value logged by step and by epoch the latter counts; a name without a stage is the progress bar's.
         logged = {
             name: value.item()
             for name, value in trainer.callback_metrics.items()
-            if not name.endswith("_step") and not name.startswith("lr-")
+            if "/" in name and not name.endswith("_step")
         }
         rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+        for logger in trainer.loggers:
+            logger.log_metrics(rates, step=trainer.global_step)
         row = {"epoch": trainer.current_epoch, "seconds": seconds} | rates | logged
         self.rows.append({name.removesuffix("_epoch"): value for name, value in row.items()})
         if trainer.is_global_zero:

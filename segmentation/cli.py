@@ -90,7 +90,7 @@ def explain(error: BaseException, name: str) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         unmatched = re.match(r"Could not override '([^'@]+)", str(error))
         if unmatched:
-            return f"{unmatched[1]}: no such key or group; {nearest(unmatched[1], _known_keys(name))}"
+            return f"{unmatched[1]}: no such key; {nearest(unmatched[1], _known_keys(name))}"
         return _one_line(str(error))
     return None
 

@@ -73,7 +73,9 @@ class Evaluation(pl.LightningModule):
         self.results[stage] = scores(confusion, self.classes)
         values = {f"{stage}/{name}": self.results[stage][name] for name in SCALARS}
         # A split that is void throughout has no score: None there, and nothing to log.
-        self.log_dict({name: value for name, value in values.items() if value is not None}, sync_dist=True)
+        for name, value in values.items():
+            if value is not None:
+                self.log(name, value, prog_bar=name == "val/mean_iou", sync_dist=True)
 
 
 class Task(Evaluation):
@@ -109,7 +111,8 @@ class Task(Evaluation):
         correct = (logits.detach().argmax(1) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         size = len(mask)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # a short word for the progress bar
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
         self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
@@ -117,7 +120,7 @@ class Task(Evaluation):
         """Predicted classes [B, H', W'], for the callbacks."""
         logits, prediction = self.evaluate(batch)
         loss = self.loss(logits, batch["mask"])
-        self.log("val/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(logits), sync_dist=True)
+        self.log("val/loss", loss, on_epoch=True, batch_size=len(logits), sync_dist=True)
         return prediction
 
     def configure_optimizers(self) -> Any:

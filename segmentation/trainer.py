@@ -20,7 +20,7 @@ warnings.filterwarnings("ignore", message="The number of training batches")  # s
 warnings.filterwarnings("ignore", message=".*does not have many workers")  # data.num_workers is the user's to choose
 warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # a run that goes on in its own folder
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # Lightning's own words are understood too
 
 
 def computes_bf16(accelerator: str) -> bool:
@@ -36,9 +36,10 @@ def lightning_precision(precision: str, accelerator: str) -> str:
     """Lightning's word for `trainer.precision`; `auto` is bf16 where the device computes in it, else float32."""
     if precision == "auto":
         precision = "bf16" if computes_bf16(accelerator) else "32"
-    if precision not in PRECISIONS:
+    words = PRECISIONS | {word: word for word in PRECISIONS.values()}
+    if precision not in words:
         raise UserError(f"trainer.precision={precision}: no such choice; {nearest(precision, ['auto', *PRECISIONS])}")
-    return PRECISIONS[precision]
+    return words[precision]
 
 
 def build_trainer(

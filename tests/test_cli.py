@@ -24,8 +24,8 @@ def own_lines(stderr: str) -> list[str]:
     ("arguments", "said"),
     [
         (["backbone=resnet5"], "backbone=resnet5: no such choice; did you mean 'resnet50'"),
-        (["backbon=resnet50"], "backbon: no such key or group; did you mean 'backbone'"),
-        (["data=camvid", "data.rot=x"], "data.rot: no such key or group; did you mean 'data.root'"),
+        (["backbon=resnet50"], "backbon: no such key; did you mean 'backbone'"),
+        (["data=camvid", "data.rot=x"], "data.rot: no such key; did you mean 'data.root'"),
         (["trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'"),
         (["seed=first"], "seed: Value 'first' of type 'str' could not be converted to Integer"),
         (["lstm.hidden_size=big"], "lstm.hidden_size: Value 'big'"),

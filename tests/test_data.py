@@ -137,6 +137,10 @@ def test_a_list_of_names_fills_the_patterns(tmp_path: Path) -> None:
         (lambda root: write(root / "trainannot/0001TP_000003.png", np.full((20, 30), 12)), "label 12 is no class"),
         (lambda root: write(root / "trainannot/0001TP_000003.png", np.zeros((20, 30, 3))), "a mask of mode RGB"),
         (lambda root: (root / "train/0001TP_000003.png").write_bytes(b"\x89PNG torn"), "cannot be read as an image"),
+        (
+            lambda root: Image.fromarray(np.zeros((20, 30), np.uint16)).save(root / "train/0001TP_000003.png"),
+            "more than 8 bits",
+        ),
         (lambda root: (root / "train.txt").unlink(), "train.txt"),
         (lambda root: (root / "train.txt").write_text(""), "no sample of the split 'train'"),
         (lambda root: (root / "train.txt").write_text("a b c"), "line 1: neither a name nor"),
@@ -150,6 +154,27 @@ def test_bad_files_are_named_in_one_line(spoil: Any, said: str, tmp_path: Path) 
         file_reader(tmp_path).check()
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_image_and_mask_are_turned_upright_alike(orientation: int, tmp_path: Path) -> None:
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.stack([labels] * 3, 2)).save(tmp_path / "image.png", exif=exif)
+    Image.fromarray(labels).save(tmp_path / "mask.png", exif=exif)
+    reader = FileReader(
+        root=str(tmp_path),
+        split="x",
+        listing=None,
+        image="{name}.png",
+        mask="mask.png",
+        num_classes=6,
+        ignore_index=255,
+    )
+    sample = reader[reader.names.index("image")]
+    assert np.array_equal(sample.image[..., 0], sample.mask)
+    assert np.array_equal(sample.mask, {1: labels, 3: np.rot90(labels, 2), 6: np.rot90(labels, -1)}[orientation])
 
 
 def test_missing_root_is_named() -> None:
@@ -248,6 +273,9 @@ def test_bad_transforms_are_errors() -> None:
         build_transform("flip", {"_target_": "albumentations.HorizontalFlip", "probability": 1})
     with pytest.raises(UserError, match="only 0"):
         build_transform("zoom", {"_target_": "albumentations.Affine", "mask_interpolation": 1})
+    smaller = {"_target_": "albumentations.Resize", "height": 4, "width": 4, "area_for_downscale": "image_mask"}
+    with pytest.raises(UserError, match="only image"):
+        build_transform("smaller", smaller)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -305,7 +333,8 @@ def test_evaluation_keeps_the_masks_own_resolution(tmp_path: Path) -> None:
 
 def test_batch_size_is_of_an_optimizer_step_over_all_processes() -> None:
     data = module("synthetic", size=[32, 48], batch_size=12)
-    data.trainer = SimpleNamespace(world_size=2, global_rank=0, accumulate_grad_batches=3)  # type: ignore[assignment]
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0, accumulate_grad_batches=3, strategy=strategy)  # type: ignore[assignment]
     assert len(next(iter(data.train_dataloader()))["index"]) == 2
     data.trainer.accumulate_grad_batches = 5  # type: ignore[union-attr]
     with pytest.raises(UserError, match=r"data.batch_size=12: does not divide by 10"):

@@ -57,6 +57,7 @@ def test_run_leaves_what_design_promises(run: Path) -> None:
     history = json.loads((run / "history.json").read_text())
     assert [row["epoch"] for row in history] == [0, 1]
     assert {"train/loss", "val/loss", "train/pixel_accuracy", "val/pixel_accuracy", "val/mean_iou"} <= set(history[0])
+    assert {"lr/head", "lr/backbone"} <= set(history[0])
 
 
 def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
@@ -65,7 +66,7 @@ def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
     tags = events.Tags()
     assert {"val/images", "val/confusion_matrix"} <= set(tags["images"])
     assert {"train/loss_epoch", "val/loss", "val/mean_iou", "test/mean_iou"} <= set(tags["scalars"])
-    assert any(tag.startswith("lr-") for tag in tags["scalars"])
+    assert any(tag.startswith("lr/") for tag in tags["scalars"])
     final = events.Scalars("final/pixel_accuracy")[-1].value
     assert final == pytest.approx(metrics_of(run)["pixel_accuracy"])
 
@@ -160,6 +161,13 @@ def test_one_batch_is_learnt_by_heart(tiny: Compose) -> None:
     train(config)
     rows = json.loads((Path(config.output) / "history.json").read_text())
     assert rows[-1]["train/pixel_accuracy"] > 0.95 > rows[0]["train/pixel_accuracy"]
+
+
+def test_a_run_without_logger_leaves_its_files_all_the_same(tiny: Compose) -> None:
+    config = tiny("logger=none")
+    train(config)
+    assert (Path(config.output) / "history.json").exists()
+    assert not (Path(config.output) / "tensorboard").exists()
 
 
 def test_switches(tiny: Compose, tmp_path: Path) -> None:

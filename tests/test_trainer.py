@@ -29,6 +29,7 @@ def test_keys_reach_lightning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("word", "lightnings"), trainer.PRECISIONS.items())
 def test_precision_words(word: str, lightnings: str) -> None:
     assert trainer.lightning_precision(word, "cpu") == lightnings
+    assert trainer.lightning_precision(lightnings, "cpu") == lightnings
 
 
 @pytest.mark.parametrize(("computes", "expected"), [(True, "bf16-mixed"), (False, "32-true")])

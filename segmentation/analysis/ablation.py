@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,8 +16,9 @@ from segmentation.analysis.statistics import Difference, mean_and_spread, paired
 
 PRIMARY = "pixel_accuracy"  # decides; named before any run
 METRICS = (PRIMARY, "mean_iou")
-HEADER = ["network", "seeds", "pixel accuracy %", "mean IoU %", "Δ accuracy (points)", "Δ mean IoU (points)",
-          "parameters", "training"]  # fmt: skip
+HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "parameters", "training", "Δ accuracy (points)",
+          "Δ mean IoU (points)"]  # fmt: skip
+SCORES, DIFFERENCES = range(1, 6), range(6, 8)  # columns of the two tables in the terminal
 
 
 def difference(pair: Pair, metric: str) -> Difference:
@@ -55,9 +57,9 @@ def table_rows(cells: Sequence[Cell], pairs: Sequence[Pair]) -> list[list[str]]:
                 cell.label,
                 str(len(cell.runs)),
                 *(percent(cell.values(metric)) for metric in METRICS),
-                *differences,
                 f"{parameters / 1e6:.2f} M" if parameters else "",
                 duration(seconds) if seconds else "",
+                *differences,
             ]
         )
     return rows
@@ -103,10 +105,10 @@ def sentence(pair: Pair) -> str:
 
 
 def by_backbone(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Cells by the name of their backbone."""
+    """Cells by timm's name of their backbone."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.choices.get("backbone", cell.settings["backbone"]["name"]), []).append(cell)
+        groups.setdefault(cell.settings["backbone"]["name"], []).append(cell)
     return groups
 
 
@@ -130,15 +132,26 @@ def write_tables(folder: Path, cells: Sequence[Cell], pairs: Sequence[Pair]) -> 
 
 
 def print_tables(cells: Sequence[Cell], pairs: Sequence[Pair]) -> None:
-    """The tables and sentences in the terminal."""
+    """The tables and sentences in the terminal, in two tables a backbone so that 80 columns are enough."""
     console = Console()
     for backbone, members in by_backbone(cells).items():
-        table = Table(title=f"{backbone}, {members[0].runs[0].metrics['split']} split", title_justify="left")
-        for position, heading in enumerate(HEADER):
-            table.add_column(heading, justify="left" if position == 0 else "right")
-        for row in table_rows(members, pairs):
-            table.add_row(*row)
-        console.print(table)
+        rows = table_rows(members, pairs)
+        split = members[0].runs[0].metrics["split"]
+        print_columns(console, f"{backbone}, {split} split", rows, SCORES)
+        compared = [row for row in rows if row[DIFFERENCES.start]]
+        if compared:
+            print_columns(console, "difference to the network without it, in points", compared, DIFFERENCES)
     for pair in pairs:
         if pair.seeds:
             console.print(sentence(pair), highlight=False)
+
+
+def print_columns(console: Console, title: str, rows: Sequence[Sequence[str]], columns: Iterable[int]) -> None:
+    """The network's name and some of the other columns."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column(HEADER[0], overflow="fold")
+    for column in columns:
+        table.add_column(HEADER[column].removesuffix(" (points)"), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row[0], *(row[column] for column in columns))
+    console.print(table)

@@ -51,6 +51,8 @@ def build_transform(name: str, config: Mapping[str, Any]) -> Any:
             raise UserError(f"augment.{name}: albumentations refuses this: {reason}") from error
     if config.get("mask_interpolation", cv2.INTER_NEAREST) != cv2.INTER_NEAREST:
         raise UserError(f"augment.{name}.mask_interpolation: only 0 (nearest): labels between two labels mean nothing")
+    if config.get("area_for_downscale") == "image_mask":
+        raise UserError(f"augment.{name}.area_for_downscale: only image: labels between two labels mean nothing")
     for key in ("fill_mask", "mask_drop_value"):
         if key in config:
             raise UserError(f"augment.{name}.{key}: what moves into a mask is always void; leave it out")

@@ -131,7 +131,9 @@ class DataModule(pl.LightningDataModule):
         }
 
     def groups(self, split: str) -> list[str] | None:
-        """The video of every sample, by `data.group`; None where the data set does not say."""
+        """The video of every sample, by `data.group`; None where the data set does not say. A name that the expression
+        does not fit is a video of its own.
+        """
         if self.config["group"] is None:
             return None
         matches = [(name, re.match(self.config["group"], name)) for name in self.reader(split).names]
@@ -186,6 +188,6 @@ class DataModule(pl.LightningDataModule):
             worker_init_fn=start_worker,
             collate_fn=collate,
             generator=torch.Generator(),  # its own: drawing the workers' seeds must not move the run's random state
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             **how,
         )

@@ -183,13 +183,16 @@ def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int
 
 
 def read_image(path: Path) -> Pixels:
-    """An image file as RGB [H, W, 3], turned upright as its EXIF tag says."""
-    return np.array(ImageOps.exif_transpose(_open(path)).convert("RGB"))
+    """An image file as RGB [H, W, 3], turned upright as its EXIF tag says: so annotation tools show it."""
+    image = ImageOps.exif_transpose(_open(path))
+    if image.mode[0] in "IF":  # Pillow would clip them to white
+        raise UserError(f"{path}: more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits a channel")
+    return np.array(image.convert("RGB"))
 
 
 def read_mask(path: Path) -> Pixels:
-    """A mask file's stored labels [H, W]: the grey values, or a palette's indices."""
-    mask = _open(path)
+    """A mask file's stored labels [H, W], the grey values or a palette's indices, turned as its own EXIF tag says."""
+    mask = ImageOps.exif_transpose(_open(path))
     if mask.mode not in ("L", "P", "1"):
         raise UserError(f"{path}: a mask of mode {mask.mode}; give a picture of labels, grey (L) or with a palette (P)")
     return np.asarray(mask, np.uint8)

@@ -4,6 +4,7 @@
 """
 
 import importlib
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from torch import Tensor
 from segmentation.errors import UserError, nearest
 
 State = dict[str, Tensor]
+# timm warns of every tensor of the classifier head, which no backbone has; `check_state` finds those that are missing.
+logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
 HUB_TIMEOUT = 5  # seconds to find out whether the hub can be reached; its own client takes a minute to give up
 
 
