@@ -1,5 +1,6 @@
 """`python -m segmentation.evaluate`: a trained model on a split, in a folder of its own."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +38,15 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     data.test_split = choose_split(config.split, data)
     data.check(data.test_split)
 
-    trainer_config = OmegaConf.merge(
-        OmegaConf.structured(TrainerConfig), data_config.get("trainer", {}), {"accelerator": config.accelerator}
-    )
-    trainer = build_trainer(
-        OmegaConf.to_container(trainer_config),  # type: ignore[arg-type]
-        folder,
-        callbacks=[TestFiles(folder)],
-    )
+    # Of the run's trainer only what the figures depend on: its devices and limits were those of the training.
+    kept = {key: data_config.trainer[key] for key in ("precision", "channels_last") if "trainer" in data_config}
+    trainer_config = asdict(TrainerConfig(accelerator=config.accelerator, devices=1, **kept))
+    trainer = build_trainer(trainer_config, folder, callbacks=[TestFiles(folder)])
     task = Evaluation(
         network,
         classes=data.classes,
         ignore_index=data.ignore_index,
-        channels_last=trainer_config.channels_last,
+        channels_last=trainer_config["channels_last"],
     )
     trainer.test(task, data, verbose=False)
     return task.results["test"]
@@ -65,19 +62,26 @@ def choose_split(split: str, data: Any) -> str:
 
 
 def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> DictConfig:
-    """What the run saved, with the `data.` overrides of this command on top; or the data set chosen instead."""
-    saved = Path(config.model)
-    saved = (saved if saved.is_dir() else saved.parent) / ".hydra" / "config.yaml"
+    """What the run saved, with the `data.` overrides of this command on top; or the data set chosen instead, seen at
+    the size that the network was trained at unless `data.size` is given.
+    """
+    from segmentation.models.files import find_model, read_description
+
+    folder = find_model(config.model)
+    saved = folder / ".hydra" / "config.yaml"
     run = OmegaConf.load(saved) if saved.is_file() else OmegaConf.create()
     assert isinstance(run, DictConfig)
+    changes = {change.key_or_group: change.value() for change in OverridesParser.create().parse_overrides(overrides)}
     if chosen:
         run.data = config.data
+        if "data.size" not in changes:
+            run.data.size = read_description(folder)["meta"]["size"]
         return run
     if "data" not in run:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group.startswith("data."):
-            OmegaConf.update(run, override.key_or_group, override.value(), merge=True)
+    for key, value in changes.items():
+        if key.startswith("data."):
+            OmegaConf.update(run, key, value, merge=True)
     return run
 
 

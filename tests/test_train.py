@@ -76,10 +76,21 @@ def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose
     evaluate(config, described_data(config, [], chosen=False), tmp_path / "evaluation")
     ours, its = metrics_of(tmp_path / "evaluation"), metrics_of(run)
     assert ours == {key: its[key] for key in ours}
+    for trainer in ({"devices": 7, "strategy": "ddp"}, {"fast_dev_run": True}, {"args": {"limit_test_batches": 1}}):
+        other = described_data(config, [], chosen=False)
+        other.trainer.update(trainer)
+        evaluate(config, other, tmp_path / "again")
+        assert metrics_of(tmp_path / "again") == ours
     more = described_data(config, ["data.splits={train:8,val:3,test:5}"], chosen=False)
     assert more.data.splits.test == 5
     evaluate(config, more, tmp_path / "more")
     assert metrics_of(tmp_path / "more")["num_images"] == 5
+
+
+def test_evaluating_on_another_data_set_keeps_the_size_that_the_network_knows(run: Path, compose: Compose) -> None:
+    for overrides, size in ((["data=synthetic"], [32, 48]), (["data=synthetic", "data.size=[64,96]"], [64, 96])):
+        config = compose(f"model={run}", *overrides, name="evaluate")
+        assert described_data(config, overrides, chosen=True).data.size == size
 
 
 def test_predict_writes_masks_and_overlays_in_the_images_size(run: Path, tmp_path: Path) -> None:

@@ -43,11 +43,8 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[
         path: a run's folder, or one of the two files in it.
         trust: let `model.json` name parts that are not the project's own; importing them runs their code.
     """
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    for file in (DESCRIPTION, WEIGHTS):
-        if not (folder / file).is_file():
-            raise UserError(f"model={path}: there is no {file}; give the folder of a finished run, or its {WEIGHTS}")
-    description = read_description(folder / DESCRIPTION)
+    folder = find_model(path)
+    description = read_description(folder)
     if not trust:
         for key, name in dotted_names(description["model"]):
             if not name.startswith(TRUSTED):
@@ -64,8 +61,18 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[
     return network.eval(), description["meta"]
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """The content of a `model.json`."""
+def find_model(path: str | Path) -> Path:
+    """The folder that holds both files of a model, given it or one of them."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    for file in (DESCRIPTION, WEIGHTS):
+        if not (folder / file).is_file():
+            raise UserError(f"model={path}: there is no {file}; give the folder of a finished run, or its {WEIGHTS}")
+    return folder
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of a folder's `model.json`."""
+    path = folder / DESCRIPTION
     try:
         description: dict[str, Any] = json.loads(path.read_text())
         known = description["format"] == FORMAT
