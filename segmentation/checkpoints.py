@@ -13,26 +13,33 @@ from torch import nn
 from segmentation.errors import UserError
 
 log = logging.getLogger(__name__)
-LAST = Path("checkpoints", "last.ckpt")
+LAST, BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
 PLACE = {"ckpt", "output", "train", "test"}  # keys that say where and what, not which training
 
 
-def find_checkpoint(ckpt: str | None, folder: Path) -> Path | None:
-    """The file behind `ckpt=`: None, a path, or for `auto` this run's last one or that of the newest unfinished run
-    of the same configuration beside it; None where `auto` finds nothing to go on from.
+def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool) -> tuple[Path, Path | None]:
+    """The run's folder and the checkpoint behind `ckpt=`.
+
+    To train, `auto` is the folder's last checkpoint, or else the newest unfinished run of the same configuration beside
+    it, which then goes on in its own folder; None where there is neither. To test only, it is the folder's best, and
+    none at all is a mistake.
     """
-    if ckpt is None:
-        return None
-    if ckpt != "auto":
+    if ckpt not in (None, "auto"):
         if not Path(ckpt).is_file():
             raise UserError(f"ckpt={ckpt}: no such file; give a .ckpt of a run's checkpoints/, or ckpt=auto")
-        return Path(ckpt)
+        return folder, Path(ckpt)
+    if not train:
+        if not (folder / BEST).is_file():
+            raise UserError(f"train=false: {folder} holds nothing trained; give ckpt=PATH, or hydra.run.dir of a run")
+        return folder, folder / BEST
+    if ckpt is None:
+        return folder, None
     if (folder / LAST).is_file():
-        return folder / LAST
-    unfinished = [run / LAST for run in _same_runs(folder) if not (run / "model.safetensors").exists()]
-    newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
-    log.info(f"ckpt=auto: going on from {newest}" if newest else "ckpt=auto: no unfinished run, starting anew")
-    return newest
+        return folder, folder / LAST
+    unfinished = [run for run in _same_runs(folder) if not (run / "model.safetensors").exists()]
+    newest = max(unfinished, key=lambda run: (run / LAST).stat().st_mtime, default=None)
+    log.info(f"ckpt=auto: going on in {newest}" if newest else "ckpt=auto: no unfinished run, starting anew")
+    return (newest, newest / LAST) if newest else (folder, None)
 
 
 def _same_runs(folder: Path) -> Iterator[Path]:
@@ -69,9 +76,35 @@ def load_weights(task: nn.Module, checkpoint: Path | None) -> None:
     """Load the weights of a checkpoint into the task it came from; None leaves them as they are."""
     if checkpoint is None:
         return
+    content = read_checkpoint(checkpoint)
+    check_weights(task, content, checkpoint)
+    task.load_state_dict(content["state_dict"])
+
+
+def check_resumable(task: nn.Module, checkpoint: Path | None) -> None:
+    """Raise a UserError unless a training of this task can go on from the checkpoint."""
+    if checkpoint is None:
+        return
+    content = read_checkpoint(checkpoint)
+    check_weights(task, content, checkpoint)
+    if "optimizer_states" not in content:
+        raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint."""
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"].keys()
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{checkpoint}: not a checkpoint of this configuration: {reason}") from error
+        raise UserError(f"{path}: not a checkpoint: {' '.join(str(error).split())[:200]}") from error
+    return content
+
+
+def check_weights(task: nn.Module, content: dict[str, Any], path: Path) -> None:
+    """Raise a UserError unless the checkpoint's tensors are the task's."""
+    ours = {name: tuple(value.shape) for name, value in task.state_dict().items()}
+    its = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    differing = [name for name in ours.keys() | its.keys() if ours.get(name) != its.get(name)]
+    if differing:
+        raise UserError(f"{path}: of another network than this configuration describes: {min(differing)} for one")

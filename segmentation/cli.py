@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that a misspelt option answers at once.
 """
 
+import logging
 import os
 import re
 import sys
@@ -17,10 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from segmentation.config import CONF, register
+from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
 
+log = logging.getLogger(__name__)
 TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows the traceback of any error
+OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -32,15 +35,18 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 function(config)
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
-                if HydraConfig.get().mode is RunMode.RUN and not shows_traceback:
+                hydra_config = HydraConfig.get()
+                if hydra_config.mode is RunMode.RUN and not shows_traceback:
                     end(error, name)
+                log.error(f"job {hydra_config.job.num} failed: {explain(error, name) or repr(error)}")
                 raise
 
-        shows_traceback = os.environ.get(TRACEBACK) == "1"
+        shows_traceback = os.environ.get(TRACEBACK) == "1" and OURS not in os.environ
 
         def main() -> None:
             register()
-            os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us instead of printing several lines
+            if not shows_traceback:
+                os.environ[OURS] = os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us, whole
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except Exception as error:
@@ -83,14 +89,13 @@ def explain(error: BaseException, name: str) -> str | None:
                 key = str(cause.full_key or cause.key)
                 return f"{key}: not set; add {key}=..."
             case ConfigKeyError() | ConfigAttributeError() if cause.full_key or cause.key:
-                key = str(cause.full_key or cause.key)
-                return f"{key}: no such key; {nearest(key, _known_keys(name))}"
+                return _unknown_key(str(cause.full_key or cause.key), name)
             case OmegaConfBaseException() if cause.full_key:
                 return f"{cause.full_key}: {_one_line(cause.msg or str(cause))}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         unmatched = re.match(r"Could not override '([^'@]+)", str(error))
         if unmatched:
-            return f"{unmatched[1]}: no such key; {nearest(unmatched[1], _known_keys(name))}"
+            return _unknown_key(unmatched[1], name)
         return _one_line(str(error))
     return None
 
@@ -106,6 +111,15 @@ def _one_line(message: str) -> str:
     """The message without OmegaConf's tail of `full_key:` and `object_type=` lines, on a single line."""
     lines = [line.strip() for line in message.splitlines()]
     return " ".join(line for line in lines if line and not re.match(r"(full_key:|object_type=|reference_type=)", line))
+
+
+def _unknown_key(key: str, name: str) -> str:
+    """What to say of a key that is not there: the nearest that are, and how to add one where any may be added."""
+    line = f"{key}: no such key; {nearest(key, _known_keys(name))}"
+    place = OmegaConf.select(OmegaConf.structured(SCHEMAS[name]), key.rpartition(".")[0]) if "." in key else None
+    if isinstance(place, DictConfig) and OmegaConf.get_type(place) is dict:
+        return f"{line} To add it, write +{key}=..."
+    return line
 
 
 def _known_keys(name: str) -> set[str]:

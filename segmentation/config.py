@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 PACKAGE = Path(__file__).parent
 # In a source tree the configurations lie beside the package; a wheel carries them inside it.
@@ -77,7 +77,7 @@ class OptimizerConfig:
 class TrainerConfig:
     max_epochs: int = 30
     accelerator: str = "auto"
-    devices: Any = "auto"
+    devices: Any = 1
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
@@ -96,7 +96,7 @@ class TrainConfig:
     train: bool = True
     test: bool = True
     ckpt: str | None = None  # resume from this checkpoint; auto: this run's, or the newest unfinished like it
-    monitor: str = "val/mean_iou"  # the best epoch is the one where this is highest
+    monitor: str = "val/mean_iou"  # the best epoch is the one where this is highest; lowest, for a loss
     output: str = "${hydra:runtime.output_dir}"  # the run's folder; set hydra.run.dir to choose it
     data: DataConfig = field(default_factory=DataConfig)
     augment: dict[str, Any] = field(default_factory=dict)  # name -> albumentations transform, in order
@@ -133,9 +133,17 @@ class PredictConfig:
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
 
 
+SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}  # by command
+
+
+def better(metric: str) -> str:
+    """Whether the best value of a metric is its `min` or its `max`."""
+    return "min" if metric.rpartition("/")[2].startswith("loss") else "max"
+
+
 def register() -> None:
     """Make the schemas known to Hydra; the primary YAML of each command names its own first."""
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
-    store.store(name="predict_schema", node=PredictConfig)
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=schema)
+    OmegaConf.register_new_resolver("better", better, replace=True)

@@ -18,7 +18,13 @@ def predict(model: str, source: str, output: str, accelerator: str = "auto", tru
     Returns:
         The masks written.
     """
-    paths = find_images(Path(source))
+    paths = find_images(Path(source), Path(output))
+    targets = name_outputs(paths, Path(source))
+    for name in targets.values():
+        if (Path(output) / name).resolve() in {path.resolve() for path in paths}:
+            raise UserError(
+                f"output={output}: the mask {name} would replace the image of that name; choose another folder"
+            )
 
     import torch
     from rich.progress import track
@@ -32,7 +38,7 @@ def predict(model: str, source: str, output: str, accelerator: str = "auto", tru
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     network.to(device).eval()
     written = []
-    for path, name in track(name_outputs(paths, Path(source)).items(), description="predicting"):
+    for path, name in track(targets.items(), description="predicting"):
         image = read_image(path)
         resized = torch.from_numpy(resize_image(image, meta["size"])).to(device)
         with torch.inference_mode():
@@ -44,13 +50,20 @@ def predict(model: str, source: str, output: str, accelerator: str = "auto", tru
     return written
 
 
-def find_images(source: Path) -> list[Path]:
-    """The image at `source`, or all images below that folder."""
+def find_images(source: Path, output: Path) -> list[Path]:
+    """The image at `source`, or all images below that folder, without those that an earlier prediction left there."""
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise UserError(f"input={source}: no such file or folder")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    inside = output.resolve() != source.resolve() and output.resolve().is_relative_to(source.resolve())
+    paths = sorted(
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not (inside and path.resolve().is_relative_to(output.resolve()))
+    )
     if not paths:
         raise UserError(f"input={source}: no image in it; their names end in {', '.join(sorted(SUFFIXES))}")
     return paths

@@ -133,4 +133,5 @@ class TestFiles(pl.Callback):
         facts: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in task.network.parameters())}
         if self.cost is not None:
             facts |= {"train_seconds": self.cost.seconds, "epochs": len(self.cost.rows)}
-        return data.contract(data.test_split) | task.results["test"] | facts
+        seen = {"num_images": len(self.confusions)}  # all of the split's, unless the trainer was told to stop early
+        return data.contract(data.test_split) | seen | task.results["test"] | facts

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segmentation.analysis.metrics import scores
+from segmentation.errors import UserError
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
 
@@ -122,6 +123,17 @@ class Task(Evaluation):
         loss = self.loss(logits, batch["mask"])
         self.log("val/loss", loss, on_epoch=True, batch_size=len(logits), sync_dist=True)
         return prediction
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        steps, planned = int(self.trainer.estimated_stepping_batches), checkpoint.get("total_steps")
+        if planned not in (None, steps):
+            raise UserError(
+                f"ckpt: its training was planned for {planned} steps, this one for {steps}, and the learning rate's "
+                "schedule would not fit; keep trainer.max_epochs and data as they were"
+            )
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.network, self.optimizer_config)

@@ -23,34 +23,37 @@ def train(config: DictConfig) -> dict[str, Any]:
     from hydra.utils import instantiate
 
     from segmentation.callbacks import FinalScores, History
-    from segmentation.checkpoints import best_weights, find_checkpoint, load_weights
+    from segmentation.checkpoints import best_weights, check_resumable, find_checkpoint, load_weights
     from segmentation.data.module import DataModule
     from segmentation.models.files import save_model
+    from segmentation.optim import optimizer_class
     from segmentation.runfiles import TestFiles
     from segmentation.targets import check_targets
     from segmentation.trainer import build_trainer
 
+    folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train)
+    config.output = str(folder)
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
+    optimizer_class(config.optimizer.name)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = DataModule(settings["data"], settings["augment"], config.seed)
-    task = build_task(settings, data)
-    data.check(*(["train", "val"] if config.train else []), *([data.test_split] if config.test else []))
-
-    folder = Path(config.output)
     history = History(folder)
     callbacks = [history, TestFiles(folder, history), FinalScores(describe(settings))]
     callbacks += instantiate(settings["callbacks"]).values()
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
-    checkpoint = find_checkpoint(config.ckpt, folder)
+    task = build_task(settings, data)
+    data.check(*(["train", "val"] if config.train else []), *([data.test_split] if config.test else []))
     if config.train:
+        check_resumable(task, checkpoint)
+        (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         load_weights(task, best_weights(trainer))
     else:
         load_weights(task, checkpoint)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and (config.train or not (folder / "model.safetensors").exists()):
         meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
     if config.test:

@@ -58,7 +58,7 @@ def build_trainer(
         "callbacks": callbacks,
         "logger": list(loggers) or False,
         "use_distributed_sampler": False,
-        "sync_batchnorm": True,
+        "sync_batchnorm": config["accelerator"] != "cpu",  # torch has it for GPUs only
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),

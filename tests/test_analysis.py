@@ -164,7 +164,22 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_report_without_masks_says_so(tmp_path: Path) -> None:
-    assert "are not there" in write_report(make_sweep(tmp_path), None).read_text()
+    assert "not there: the images and masks of the test split" in write_report(make_sweep(tmp_path), None).read_text()
+
+
+def test_report_without_predictions_says_so(tmp_path: Path) -> None:
+    for path in make_sweep(tmp_path).glob("*/predictions/*"):
+        path.unlink()
+    shapes = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
+    assert "Pictures left out, since not there" in write_report(tmp_path, lambda name: shapes).read_text()
+
+
+def test_labels_name_what_was_set_beside_the_choice(tmp_path: Path) -> None:
+    for name, lstm, order in (("a", "none", "spiral"), ("b", "zigzag", "spiral")):
+        make_run(tmp_path / name, lstm, 0, 0.8)
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(f"- lstm={lstm}\n- lstm.order={order}\n- seed=0\n")
+    labels = [cell.label for cell in find_cells(find_runs(tmp_path)[0])]
+    assert labels == ["none lstm.order=spiral", "zigzag lstm.order=spiral"]
 
 
 def test_report_of_one_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.checkpoints import find_checkpoint, load_weights
+from segmentation.checkpoints import check_resumable, find_checkpoint, load_weights
 from segmentation.errors import UserError
 
 
@@ -32,24 +32,41 @@ def test_auto_takes_the_newest_unfinished_run_of_the_same_configuration(tmp_path
     own = tmp_path / "today" / "now"
     (own / ".hydra").mkdir(parents=True)
     (own / ".hydra" / "config.yaml").write_text("seed: 1\nckpt: auto\n")
-    assert find_checkpoint("auto", own) == newest
+    assert find_checkpoint("auto", own, train=True) == (tmp_path / "day" / "new", newest)
     last = own / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.write_bytes(b"x")
-    assert find_checkpoint("auto", own) == last
+    assert find_checkpoint("auto", own, train=True) == (own, last)
 
 
 def test_auto_without_anything_starts_anew(tmp_path: Path) -> None:
-    assert find_checkpoint("auto", tmp_path / "a" / "b") is None
-    assert find_checkpoint(None, tmp_path) is None
+    folder = tmp_path / "a" / "b"
+    assert find_checkpoint("auto", folder, train=True) == (folder, None)
+    assert find_checkpoint(None, tmp_path, train=True) == (tmp_path, None)
+
+
+def test_to_test_only_takes_the_best_and_nothing_trained_is_a_mistake(tmp_path: Path) -> None:
+    last = make_run(tmp_path / "run", "seed: 1\n", finished=True)
+    best = last.with_name("best.ckpt")
+    best.write_bytes(b"x")
+    for ckpt in (None, "auto"):
+        assert find_checkpoint(ckpt, tmp_path / "run", train=False) == (tmp_path / "run", best)
+        with pytest.raises(UserError, match="holds nothing trained"):
+            find_checkpoint(ckpt, tmp_path / "empty", train=False)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        find_checkpoint(str(tmp_path / "nothing.ckpt"), tmp_path)
+        find_checkpoint(str(tmp_path / "nothing.ckpt"), tmp_path, train=True)
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
     with pytest.raises(UserError, match=r"text.ckpt: not a checkpoint"):
         load_weights(nn.Linear(1, 1), tmp_path / "text.ckpt")
+    torch.save({"state_dict": nn.Linear(1, 1).state_dict()}, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"best.ckpt: holds weights only; go on from last.ckpt"):
+        check_resumable(nn.Linear(1, 1), tmp_path / "best.ckpt")
+    for other in (nn.Linear(2, 1), nn.Linear(1, 1, bias=False)):
+        with pytest.raises(UserError, match=r"best.ckpt: of another network"):
+            load_weights(other, tmp_path / "best.ckpt")
 
 
 def test_a_pickle_is_refused_not_run(tmp_path: Path) -> None:

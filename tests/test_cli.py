@@ -26,6 +26,8 @@ def own_lines(stderr: str) -> list[str]:
         (["backbone=resnet5"], "backbone=resnet5: no such choice; did you mean 'resnet50'"),
         (["backbon=resnet50"], "backbon: no such key; did you mean 'backbone'"),
         (["data=camvid", "data.rot=x"], "data.rot: no such key; did you mean 'data.root'"),
+        (["lstm.order_args.seed=1"], "lstm.order_args.seed: no such key"),
+        (["lstm.order_args.seed=1"], "To add it, write +lstm.order_args.seed=..."),
         (["trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'"),
         (["seed=first"], "seed: Value 'first' of type 'str' could not be converted to Integer"),
         (["lstm.hidden_size=big"], "lstm.hidden_size: Value 'big'"),
@@ -45,8 +47,10 @@ def test_mistake_is_one_line_before_torch(arguments: list[str], said: str) -> No
 
 def test_mistake_answers_fast() -> None:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "segmentation.train", "backbone=resnet5"], capture_output=True, check=False)
+    command = [sys.executable, "-m", "segmentation.train", "backbone=resnet5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert time.perf_counter() - start < 5  # 1 s on an idle machine; tests share theirs
+    assert done.stderr.startswith("error: backbone=resnet5: no such choice")
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def test_a_list_of_names_fills_the_patterns(tmp_path: Path) -> None:
         (lambda root: (root / "train.txt").unlink(), "train.txt"),
         (lambda root: (root / "train.txt").write_text(""), "no sample of the split 'train'"),
         (lambda root: (root / "train.txt").write_text("a b c"), "line 1: neither a name nor"),
+        (lambda root: (root / "train.txt").write_text("train/a\ttrainannot/a\tb"), "line 1: neither a name nor"),
         (lambda root: (root / "train.txt").write_text("../a.png ../b.png"), "leads out of"),
         (lambda root: (root / "train.txt").write_text("/a.png /b.png"), "leads out of"),
     ],
@@ -175,6 +176,52 @@ def test_image_and_mask_are_turned_upright_alike(orientation: int, tmp_path: Pat
     sample = reader[reader.names.index("image")]
     assert np.array_equal(sample.image[..., 0], sample.mask)
     assert np.array_equal(sample.mask, {1: labels, 3: np.rot90(labels, 2), 6: np.rot90(labels, -1)}[orientation])
+
+
+def test_names_and_paths_may_have_spaces(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        write(tmp_path / folder / "a wet street.png", np.zeros((4, 5, 3) if folder == "images" else (4, 5)))
+    keywords: Any = {"root": str(tmp_path), "split": "x", "listing": "list.txt", "num_classes": 2, "ignore_index": 255}
+    for line in ("a wet street", "images/a wet street.png\tmasks/a wet street.png"):
+        (tmp_path / "list.txt").write_text(line + "\n")
+        reader = FileReader(image="images/{name}.png", mask="masks/{name}.png", **keywords)
+        assert reader.names == ["a wet street"]
+        assert reader[0].mask.shape == (4, 5)
+
+
+def test_classes_that_no_training_pixel_has_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / split / "a.png", np.zeros((4, 5, 3)))
+        write(tmp_path / f"{split}annot" / "a.png", np.array([[0, 255]]).repeat(4, 0).repeat([2, 3], 1))
+        FileReader(root=str(tmp_path), split=split, listing=None, image="{split}/{name}.png",
+                   mask="{split}annot/{name}.png", num_classes=2, ignore_index=255).check()  # fmt: skip
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        "no training pixel is of class 1; if masks store other labels (0 and 255, say), set data.reader.label_map and "
+        "data.ignore_index"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": ["road"], "colours": [[0, 0, 0]]}, "data.classes: 1 of them"),
+        ({"classes": ["road", "road"], "colours": [[0, 0, 0]] * 2}, "data.classes: a name is there twice"),
+        ({"classes": ["road", "car"], "colours": [[0, 0, 0]]}, "data.colours: 1 for 2 classes"),
+        ({"classes": ["road", "car"], "colours": [[0, 0, 0], [0, 256, 0]]}, "data.colours"),
+        ({"classes": ["road", "car"], "colours": [[0, 0, 0], [0, 25]]}, "data.colours"),
+        ({"ignore_index": -1}, "data.ignore_index=-1"),
+        ({"ignore_index": 300}, "data.ignore_index=300"),
+    ],
+)
+def test_settings_that_masks_cannot_have_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        module("synthetic", **changes)
+
+
+@pytest.mark.parametrize("mapping", [{7: 12}, {256: 1}, {7: -1}])
+def test_a_label_map_leads_to_classes(mapping: dict[int, int], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="label_map"):
+        file_reader(tree(tmp_path), label_map=mapping)
 
 
 def test_missing_root_is_named() -> None:
@@ -215,7 +262,7 @@ def test_scenes_of_any_size_hold_classes_and_void(size: list[int]) -> None:
 
 
 def test_the_pairs_look_alike_and_only_a_far_sign_tells() -> None:
-    """Vehicles have one state a scene, told by the light's colour at the left edge, a third of the width away."""
+    """Vehicles have one state a scene, told by the light's colour at the left edge, a fifth of the width away or more."""
     seen = set()
     for sample in (scenes(listing=40)[index] for index in range(40)):
         states = {name for name in ("moving", "waiting") if (sample.mask == LABEL[name]).any()}

@@ -151,6 +151,14 @@ def test_the_order_is_laid_out_once_for_each_size() -> None:
     assert not any("plan" in key for key in scan.state_dict())
 
 
+def test_a_size_first_met_in_validation_can_be_trained_on() -> None:
+    module = build()
+    features = torch.randn(1, 6, 3, 4)
+    with torch.inference_mode():
+        module(features)
+    module(features.requires_grad_()).sum().backward()
+
+
 def test_gradients_are_right() -> None:
     module = build(channels=2, hidden_size=2, order=["zigzag", "windows"], order_args={"size": 2}).double()
     assert torch.autograd.gradcheck(module, torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True))

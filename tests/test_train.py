@@ -12,6 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segmentation.data.module import DataModule
+from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
 from segmentation.models.files import load_model
 from segmentation.predict import predict
@@ -108,6 +109,17 @@ def test_predict_writes_masks_and_overlays_in_the_images_size(run: Path, tmp_pat
     ]
 
 
+def test_predict_spares_the_images_and_its_own_earlier_masks(run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "images"
+    source.mkdir()
+    Image.new("RGB", (50, 37), "gray").save(source / "a.png")
+    for output in (source, tmp_path / "images" / ".." / "images"):
+        with pytest.raises(UserError, match=r"the mask a.png would replace"):
+            predict(str(run), str(source), str(output), "cpu")
+    for _ in range(2):
+        assert len(predict(str(run), str(source), str(source / "masks"), "cpu")) == 1
+
+
 def test_predict_and_test_see_the_same(run: Path, tmp_path: Path) -> None:
     """The images of the test split, saved and predicted from files, give the test's own predictions."""
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
@@ -135,6 +147,31 @@ def test_interrupted_run_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Pa
     for name, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0, msg=name)
     assert len(json.loads((tmp_path / "stopped" / "history.json").read_text())) == 3
+
+
+def test_auto_goes_on_in_the_folder_of_the_unfinished_run(tiny: Compose, tmp_path: Path) -> None:
+    stopped, new = tmp_path / "day" / "stopped", tmp_path / "day" / "new"
+    for folder in (stopped, new):
+        config = tiny("trainer.max_epochs=2", f"output={folder}")
+        (folder / ".hydra").mkdir(parents=True)
+        OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    stop_after(tiny("trainer.max_epochs=2", f"output={stopped}"), epochs=1)
+    train(tiny("trainer.max_epochs=2", f"output={new}", "ckpt=auto"))
+    assert len(json.loads((stopped / "history.json").read_text())) == 2
+    assert metrics_of(stopped)["epochs"] == 2
+    assert not (new / "model.safetensors").exists()
+
+
+def test_a_training_cannot_go_on_with_another_length(run: Path, tiny: Compose, tmp_path: Path) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="was planned for 4 steps, this one for 6"):
+        train(tiny("lstm=zigzag", "trainer.max_epochs=3", f"ckpt={last}", f"output={tmp_path / 'longer'}"))
+
+
+def test_a_test_cut_short_says_how_many_images_it_saw(tiny: Compose) -> None:
+    config = tiny("+trainer.args.limit_test_batches=2")
+    train(config)
+    assert metrics_of(Path(config.output))["num_images"] == 2
 
 
 def stop_after(config: Any, epochs: int) -> None:
@@ -196,7 +233,7 @@ def test_switches(tiny: Compose, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.001", "trainer.precision=bf16", "optimizer=sgd",
-     "loss=combined", "lstm=none", "augment=none", "scheduler=constant", "optimizer.backbone_lr_factor=0"],
+     "loss=combined", "augment=none", "scheduler=constant", "optimizer.backbone_lr_factor=0"],
 )  # fmt: skip
 def test_every_training_option_changes_the_weights(override: str, tiny: Compose, tmp_path: Path) -> None:
     common = ("trainer.max_epochs=1", "data.splits={train:12,val:1,test:1}", "test=false", "logger=none")

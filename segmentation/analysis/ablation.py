@@ -140,7 +140,7 @@ def print_tables(cells: Sequence[Cell], pairs: Sequence[Pair]) -> None:
         print_columns(console, f"{backbone}, {split} split", rows, SCORES)
         compared = [row for row in rows if row[DIFFERENCES.start]]
         if compared:
-            print_columns(console, "difference to the network without it, in points", compared, DIFFERENCES)
+            print_columns(console, "paired difference, in points", compared, DIFFERENCES)
     for pair in pairs:
         if pair.seeds:
             console.print(sentence(pair), highlight=False)

@@ -15,6 +15,7 @@ from PIL import Image
 from segmentation.analysis import ablation, plots
 from segmentation.analysis.pictures import Pixels, changes, colourise
 from segmentation.analysis.runs import Cell, Pair, find_cells, find_pairs, find_runs
+from segmentation.errors import UserError
 
 # name of a test image -> (image [H, W, 3], truth [H, W])
 SampleOf = Callable[[str], tuple[Pixels, Pixels]]
@@ -39,7 +40,12 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
     ablation.write_tables(target, cells, pairs)
     metrics = runs[0].metrics
     sections = [backbone_section(target, *group, pairs) for group in ablation.by_backbone(cells).items()]
-    galleries = [gallery for pair in pairs if sample_of and (gallery := draw_gallery(target, pair, sample_of))]
+    galleries, missing = [], ["the images and masks of the test split"] if pairs and sample_of is None else []
+    for pair in pairs if sample_of else []:
+        try:
+            galleries += [gallery for gallery in [draw_gallery(target, pair, sample_of)] if gallery]
+        except (FileNotFoundError, UserError) as error:
+            missing.append(str(error))
     if not pairs:
         shown = (inline(run.folder / "plots" / "segmented.png", f"Segmented by {run.folder.name}.") for run in runs[:4])
         galleries = [gallery for gallery in shown if gallery]
@@ -55,7 +61,7 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
         header=ablation.HEADER,
         sections=sections,
         galleries=galleries,
-        masks_missing=sample_of is None and bool(pairs),
+        missing=missing,
     )
     path = target / "index.html"
     path.write_text(page)
@@ -103,9 +109,9 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
     return figure
 
 
-def draw_gallery(target: Path, pair: Pair, sample_of: SampleOf) -> dict[str, str] | None:
+def draw_gallery(target: Path, pair: Pair, sample_of: SampleOf | None) -> dict[str, str] | None:
     """Image, truth, both predictions and what changed, for the images that the change helped and hurt most."""
-    if not pair.seeds:
+    if not pair.seeds or sample_of is None:
         return None
     seed = pair.seeds[0]
     base, other = pair.base.by_seed()[seed], pair.other.by_seed()[seed]

@@ -25,6 +25,7 @@ class Run:
     folder: Path
     config: Mapping[str, Any]  # as composed
     choices: Mapping[str, str]  # group -> the YAML chosen
+    overrides: Sequence[str]  # the command line's
     metrics: Mapping[str, Any]  # of the test
     history: Sequence[Mapping[str, float]]  # a row for each epoch
 
@@ -103,7 +104,9 @@ def read_run(folder: Path, config: Mapping[str, Any]) -> Run:
         raise UserError(f"{folder}: metrics.json or history.json is no JSON ({error}); run it again") from error
     hydra = folder / ".hydra" / "hydra.yaml"
     choices = yaml.safe_load(hydra.read_text())["hydra"]["runtime"]["choices"] if hydra.is_file() else {}
-    return Run(folder, config, choices, metrics, history)
+    overridden = folder / ".hydra" / "overrides.yaml"
+    overrides = (yaml.safe_load(overridden.read_text()) or []) if overridden.is_file() else []
+    return Run(folder, config, choices, overrides, metrics, history)
 
 
 def find_cells(runs: Sequence[Run]) -> list[Cell]:
@@ -164,9 +167,10 @@ def label_cells(runs: Sequence[Run]) -> list[str]:
 
 
 def group_label(run: Run, group: str) -> str:
-    """What the user chose of a group: its YAML's name, or the value itself where it is none."""
+    """What the user chose of a group: its YAML's name, or the value itself where it is none, and what else was set."""
     value = run.config.get(group)
-    return str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
+    choice = str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
+    return " ".join([choice, *(text.lstrip("+") for text in run.overrides if text.lstrip("+").startswith(f"{group}."))])
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -69,6 +69,23 @@ def start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
+def check_labels(classes: list[str], colours: list[list[int]], ignore_index: int) -> None:
+    """Raise a UserError unless these can be labels of masks, whose pixels are bytes."""
+    if not 2 <= len(classes) <= 255:
+        raise UserError(f"data.classes: {len(classes)} of them; give 2 to 255")
+    if len(set(classes)) < len(classes):
+        raise UserError("data.classes: a name is there twice")
+    if len(classes) != len(colours):
+        raise UserError(f"data.colours: {len(colours)} for {len(classes)} classes; give each class one")
+    for name, colour in zip(classes, colours, strict=True):
+        if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+            raise UserError(f"data.colours: {colour} of {name} is no RGB triple of 0 to 255")
+    if not 0 <= ignore_index <= 255:
+        raise UserError(
+            f"data.ignore_index={ignore_index}: masks hold 0 to 255; map the label by data.reader.label_map"
+        )
+
+
 class DataModule(pl.LightningDataModule):
     """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
 
@@ -84,9 +101,8 @@ class DataModule(pl.LightningDataModule):
         self.name: str = config["name"]
         self.classes: list[str] = config["classes"]
         self.colours: list[list[int]] = config["colours"]
-        if len(self.classes) != len(self.colours):
-            raise UserError(f"data.colours: {len(self.colours)} for {len(self.classes)} classes; give each class one")
         self.ignore_index: int = config["ignore_index"]
+        check_labels(self.classes, self.colours, self.ignore_index)
         self.size: list[int] | None = config["size"]
         self._reader_class: Any = get_class(config["reader"]["_target_"])
         self._reader_keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}

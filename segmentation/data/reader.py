@@ -1,6 +1,7 @@
 """Labelled images on disk, described in YAML: where images and masks lie, which belong to a split, what labels mean."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from rich.progress import track
 
 from segmentation.errors import UserError, nearest
 
+log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -76,6 +78,7 @@ class FileReader:
         if not self.root.is_dir():
             raise UserError(f"data.root={root}: no such folder")
         self.split, self.image, self.mask = split, image, mask
+        self.num_classes = num_classes
         self.table = label_table(num_classes, ignore_index, label_map or {})
         found = list(self._listed(listing) if listing else self._found())
         self.paths = dict(found)
@@ -103,10 +106,13 @@ class FileReader:
                 f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits"
             )
         for number, line in enumerate(file.read_text().splitlines(), 1):
-            match line.split():
+            match line.strip().split("\t" if "\t" in line else None):
                 case []:
                     continue
-                case [name]:
+                case words if (
+                    len(words) == 1 or self._fill(self.image, line.strip()).is_file()
+                ):  # names may have spaces
+                    name = line.strip()
                     yield name, (self._fill(self.image, name), self._fill(self.mask, name))
                 case [image, mask]:
                     yield self._name(image), (self._inside(image, file), self._inside(mask, file))
@@ -157,14 +163,21 @@ class FileReader:
         return Sample(image, labels.astype(np.uint8), name)
 
     def check(self) -> None:
-        """Read every file, in threads."""
+        """Read every file, in threads; warn of classes that no pixel of the training has."""
 
-        def read(index: int) -> None:
-            self[index]
+        def read(index: int) -> set[int]:
+            return set(np.unique(self[index].mask).tolist())
 
+        seen: set[int] = set()
         with ThreadPoolExecutor() as pool:
-            for _ in track(pool.map(read, range(len(self))), f"checking {self.split}", len(self), transient=True):
-                pass
+            for labels in track(pool.map(read, range(len(self))), f"checking {self.split}", len(self), transient=True):
+                seen |= labels
+        absent = [str(label) for label in range(self.num_classes) if label not in seen]
+        if absent and self.split == "train":
+            log.warning(
+                f"{self.root}: no training pixel is of class {', '.join(absent)}; if masks store other labels "
+                "(0 and 255, say), set data.reader.label_map and data.ignore_index"
+            )
 
     def files_hash(self) -> str:
         """SHA-256 over the image paths relative to `root`."""
@@ -178,6 +191,10 @@ def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int
     table[:num_classes] = np.arange(num_classes)
     table[ignore_index] = ignore_index
     for stored, label in label_map.items():
+        if not 0 <= int(stored) <= 255 or not (0 <= label < num_classes or label == ignore_index):
+            raise UserError(
+                f"data.reader.label_map: {stored}: {label} does not map one of 0 to 255 to a class or data.ignore_index"
+            )
         table[int(stored)] = label
     return table
 

@@ -58,9 +58,9 @@ class SyntheticReader:
         self.names = [f"{split}_{index:05d}" for index in range(self.count)]
 
     @classmethod
-    def exists(cls, *, listing: int, **_: Any) -> bool:
+    def exists(cls, *, listing: int | None, **_: Any) -> bool:
         """Whether there are any scenes of this split."""
-        return int(listing) > 0
+        return int(listing or 0) > 0
 
     def __len__(self) -> int:
         return self.count

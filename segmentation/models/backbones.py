@@ -45,6 +45,9 @@ def weights_keywords(name: str, weights: str) -> dict[str, Any]:
     if weights == "none":
         return {}
     if weights == "pretrained":
+        config = timm.get_pretrained_cfg(name)
+        if config is None or not config.has_weights:
+            raise UserError(f"backbone.weights=pretrained: timm has no weights of {name}; give a file, or none")
         state = None if hub_reachable() else cached_state(name)
     elif weights == "package":
         state = package_state(name)

@@ -92,6 +92,8 @@ def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, l
     except Exception as error:
         part = decoder["_target_"].rpartition(".")[2]
         reason = " ".join(str(error.__cause__ or error).split())[:200]
+        if backbone["weights"] == "pretrained" and isinstance(error.__cause__ or error, OSError):
+            raise UserError(f"backbone.weights=pretrained: the download failed ({reason}); try again") from error
         raise UserError(
             f"decoder: {part} cannot take the backbone {name} at output_stride {backbone['output_stride']} ({reason}); "
             "choose another decoder (decoder=fcn takes all), backbone or output_stride"

@@ -100,8 +100,9 @@ class Scan(nn.Module):
         """The order laid out for a map of this size, made once and kept."""
         key = (height, width, device)
         if key not in self._plans:
-            groups, inverse = lay_out(self.order(height, width, **self.arguments), height * width)
-            self._plans[key] = Plan([group.to(device) for group in groups], inverse.to(device))
+            with torch.inference_mode(False):  # else training could not use what a validation made
+                groups, inverse = lay_out(self.order(height, width, **self.arguments), height * width)
+                self._plans[key] = Plan([group.to(device) for group in groups], inverse.to(device))
         return self._plans[key]
 
     def forward(self, features: Tensor) -> Tensor:
