@@ -10,6 +10,11 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
     from segmentation.data.module import DataModule
     from segmentation.task import Task
 
+# Settings that would only crowd TensorBoard's table of hyper-parameters.
+NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "train", "test", "monitor", "data.root",
+                "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
+                "data.check", "data.num_workers", "data.eval_batch_size"}  # fmt: skip
+
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train and test what the configuration describes, leaving the run's files in `config.output`.
@@ -85,15 +90,16 @@ def model_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    """The configuration as flat scalars, for TensorBoard's table of hyper-parameters."""
+    """What a reader compares runs by, as flat scalars, for TensorBoard's table of hyper-parameters."""
     flat: dict[str, str | int | float | bool] = {}
     for key, value in settings.items():
-        if prefix == "" and key in ("output", "callbacks", "logger", "augment"):
+        path = prefix + key
+        if value is None or path in NOT_COMPARED:
             continue
         if isinstance(value, dict):
-            flat |= describe(value, f"{prefix}{key}.")
+            flat |= describe(value, f"{path}.")
         else:
-            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+            flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
 
 

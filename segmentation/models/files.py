@@ -63,6 +63,8 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[
 
 def find_model(path: str | Path) -> Path:
     """The folder that holds both files of a model, given it or one of them."""
+    if not Path(path).exists():
+        raise UserError(f"model={path}: no such file or folder; give the folder of a finished run, or its {WEIGHTS}")
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     for file in (DESCRIPTION, WEIGHTS):
         if not (folder / file).is_file():
