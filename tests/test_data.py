@@ -262,7 +262,7 @@ def test_scenes_of_any_size_hold_classes_and_void(size: list[int]) -> None:
 
 
 def test_the_pairs_look_alike_and_only_a_far_sign_tells() -> None:
-    """Vehicles have one state a scene, told by the light's colour at the left edge, a fifth of the width off or more."""
+    """Vehicles have one state a scene, told by the light's colour at the left edge, a fifth of the width off."""
     seen = set()
     for sample in (scenes(listing=40)[index] for index in range(40)):
         states = {name for name in ("moving", "waiting") if (sample.mask == LABEL[name]).any()}
