@@ -1,55 +1,32 @@
-"""The ablation's table: cells, paired differences, and the sentence that they allow. Written as Markdown, CSV, JSON."""
+"""The ablation's tables: cells, and the differences between them. Written as Markdown, CSV, JSON, and to a terminal."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from segmentation.analysis.runs import Cell, Pair
-from segmentation.analysis.statistics import Difference, mean_and_spread, paired_difference
+from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, points, sentence
+from segmentation.analysis.runs import Cell
+from segmentation.analysis.statistics import Difference, mean_and_spread
 
-PRIMARY = "pixel_accuracy"  # decides; named before any run
-METRICS = (PRIMARY, "mean_iou")
-HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "parameters", "training", "Δ accuracy (points)",
-          "Δ mean IoU (points)"]  # fmt: skip
-SCORES, DIFFERENCES = range(1, 6), range(6, 8)  # columns of the two tables in the terminal
-
-
-def difference(pair: Pair, metric: str) -> Difference:
-    """other - base over the common seeds, in fractions."""
-    return paired_difference(pair.differences(metric))
+HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "mean accuracy %", "parameters", "training",
+          "Δ accuracy (points)", "Δ mean IoU (points)"]  # fmt: skip
+SCORES, DIFFERENCES = (1, 2, 3, 5, 6), (7, 8)  # columns of the two tables in the terminal
+FINDINGS = ["compared", "in", "Δ (points)", "95 % over seeds", "95 % over images", "p", "corrected p",
+            "sign-flip p (least possible)", "seeds needed"]  # fmt: skip
 
 
-def pair_row(pair: Pair) -> dict[str, Any]:
-    """A pair as plain data; the primary metric's figures stand in the row itself."""
-
-    def figures(metric: str) -> dict[str, Any]:
-        result = difference(pair, metric)
-        interval = None if result.low is None else [result.low, result.high]
-        return {
-            "delta": pair.differences(metric),
-            "mean": result.mean,
-            "interval": interval,
-            "p_value": result.p_value,
-        }
-
-    row: dict[str, Any] = {"base": pair.base.label, "other": pair.other.label, "differs_in": pair.group}
-    row |= {"seeds": pair.seeds, "num_seeds": len(pair.seeds), "metric": PRIMARY, **figures(PRIMARY)}
-    return row | {metric: figures(metric) for metric in METRICS[1:]}
-
-
-def table_rows(cells: Sequence[Cell], pairs: Sequence[Pair]) -> list[list[str]]:
+def table_rows(cells: Sequence[Cell], findings: Sequence[Finding]) -> list[list[str]]:
     """A row of text for each cell, in the order of `HEADER`; a cell's differences are to its base."""
     rows = []
     for cell in cells:
-        found = [pair for pair in pairs if pair.other is cell and pair.seeds]
-        differences = [points(difference(found[0], metric)) if found else "" for metric in METRICS]
+        found = [finding for finding in findings if finding.pair.other is cell]
+        differences = [with_interval(found[0].differences[metric]) if found else "" for metric in METRICS[:2]]
         seconds, _ = mean_and_spread([run.metrics.get("train_seconds") or 0.0 for run in cell.runs])
         parameters = cell.runs[0].metrics.get("parameters")
         rows.append(
@@ -65,6 +42,30 @@ def table_rows(cells: Sequence[Cell], pairs: Sequence[Pair]) -> list[list[str]]:
     return rows
 
 
+def finding_rows(findings: Sequence[Finding]) -> list[list[str]]:
+    """A row of text for each pair and metric, in the order of `FINDINGS`; only the primary metric is corrected."""
+    rows = []
+    for finding in findings:
+        for metric in METRICS:
+            result, signs = finding.differences[metric], finding.signs[metric]
+            images = finding.images[metric] if finding.images else None
+            decides = metric == PRIMARY
+            rows.append(
+                [
+                    f"{finding.pair.other.label} - {finding.pair.base.label}",
+                    NAMES[metric],
+                    points(result.mean),
+                    interval(result.low, result.high),
+                    interval(images.low, images.high) if images else "",
+                    probability(result.p_value),
+                    probability(finding.decision.adjusted_p) if decides else "",
+                    f"{signs.p_value:.3f} ({signs.smallest:.3f})" if result.pairs > 1 else "",
+                    (str(finding.needed or "over 1000") if result.spread is not None else "") if decides else "",
+                ]
+            )
+    return rows
+
+
 def percent(values: Sequence[float | None]) -> str:
     """Mean and standard deviation of fractions, in percent."""
     known = [value for value in values if value is not None]
@@ -74,11 +75,19 @@ def percent(values: Sequence[float | None]) -> str:
     return f"{100 * mean:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
 
 
-def points(result: Difference) -> str:
+def with_interval(result: Difference) -> str:
     """A difference of fractions with its interval, in percentage points."""
-    if result.low is None or result.high is None:
-        return f"{100 * result.mean:+.2f}"
-    return f"{100 * result.mean:+.2f} [{100 * result.low:+.2f}, {100 * result.high:+.2f}]"
+    return f"{points(result.mean)} {interval(result.low, result.high)}".strip()
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval of fractions, in percentage points."""
+    return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
+
+
+def probability(value: float | None) -> str:
+    """A p value."""
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
@@ -90,20 +99,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def sentence(pair: Pair) -> str:
-    """What one pair says, in words that its figures allow."""
-    result = difference(pair, PRIMARY)
-    moved = f"{100 * result.mean:+.2f} points of pixel accuracy over {pair.base.label}"
-    seeds = f"{result.pairs} seed{'s' if result.pairs > 1 else ''}"
-    if result.low is None or result.high is None:
-        return f"{pair.other.label}: {moved}, from a single seed: too few to tell it from chance."
-    interval = f"95 % interval {100 * result.low:+.2f} to {100 * result.high:+.2f}, {seeds}"
-    if result.excludes_zero:
-        return f"{pair.other.label}: {moved} ({interval}): more than the seeds' own spread explains."
-    few = " With so few seeds only a large effect would show." if result.pairs < 5 else ""
-    return f"{pair.other.label}: {moved} ({interval}): not distinguishable from chance.{few}"
-
-
 def by_backbone(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     """Cells by timm's name of their backbone."""
     groups: dict[str, list[Cell]] = {}
@@ -112,38 +107,41 @@ def by_backbone(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return groups
 
 
-def write_tables(folder: Path, cells: Sequence[Cell], pairs: Sequence[Pair]) -> None:
+def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
     """ablation.md, ablation.csv and ablation.json."""
     text = io.StringIO()
     for backbone, members in by_backbone(cells).items():
-        text.write(f"## {backbone}\n\n| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}\n")
-        for row in table_rows(members, pairs):
-            text.write(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n")
-        text.write("\n")
-    text.write("".join(f"{sentence(pair)}\n\n" for pair in pairs if pair.seeds))
+        text.write(f"## {backbone}\n\n{markdown(HEADER, table_rows(members, findings))}\n")
+    if findings:
+        text.write(f"## Differences\n\n{markdown(FINDINGS, finding_rows(findings))}\n")
+    text.write("".join(f"{sentence(finding)}\n\n" for finding in findings))
     (folder / "ablation.md").write_text(text.getvalue())
     with (folder / "ablation.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["backbone", *HEADER])
         for backbone, members in by_backbone(cells).items():
-            writer.writerows([backbone, *row] for row in table_rows(members, pairs))
-    rows = [pair_row(pair) for pair in pairs if pair.seeds]
-    (folder / "ablation.json").write_text(json.dumps(rows, indent=2) + "\n")
+            writer.writerows([backbone, *row] for row in table_rows(members, findings))
+    (folder / "ablation.json").write_text(json.dumps([as_row(finding) for finding in findings], indent=2) + "\n")
 
 
-def print_tables(cells: Sequence[Cell], pairs: Sequence[Pair]) -> None:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
     """The tables and sentences in the terminal, in two tables a backbone so that 80 columns are enough."""
     console = Console()
     for backbone, members in by_backbone(cells).items():
-        rows = table_rows(members, pairs)
+        rows = table_rows(members, findings)
         split = members[0].runs[0].metrics["split"]
         print_columns(console, f"{backbone}, {split} split", rows, SCORES)
-        compared = [row for row in rows if row[DIFFERENCES.start]]
+        compared = [row for row in rows if row[DIFFERENCES[0]]]
         if compared:
             print_columns(console, "paired difference, in points", compared, DIFFERENCES)
-    for pair in pairs:
-        if pair.seeds:
-            console.print(sentence(pair), highlight=False)
+    for finding in findings:
+        console.print(sentence(finding), highlight=False)
 
 
 def print_columns(console: Console, title: str, rows: Sequence[Sequence[str]], columns: Iterable[int]) -> None:

@@ -1,10 +1,36 @@
-"""Scores from one integer confusion matrix over a whole split."""
+"""Scores from integer confusion matrices: of a whole split, or of many at once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Counts = npt.NDArray[np.integer[Any]] | npt.NDArray[np.float64]
+Values = npt.NDArray[np.float64]
+
+
+def class_scores(confusion: Counts) -> dict[str, Values]:
+    """IoU, accuracy and Dice [..., C] of every class from counts [..., C, C]; NaN where no true pixel is of it."""
+    correct = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    truth, predicted = confusion.sum(-1), confusion.sum(-2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            "iou": correct / (truth + predicted - correct),
+            "accuracy": correct / truth,
+            "dice": 2 * correct / (truth + predicted),
+        }
+    return {name: np.where(truth > 0, values, np.nan) for name, values in found.items()}
+
+
+def metric(name: str, confusion: Counts) -> Values:
+    """`pixel_accuracy`, or `mean_` of a class score over the classes that are there, [...] from counts [..., C, C]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name == "pixel_accuracy":
+            return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1)))
+        values = class_scores(confusion)[name.removeprefix("mean_")]
+        there = ~np.isnan(values)
+        return np.asarray(np.where(there, values, 0).sum(-1) / there.sum(-1))
 
 
 def scores(confusion: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> dict[str, Any]:
@@ -20,27 +46,20 @@ def scores(confusion: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> d
     Returns:
         Plain data for JSON: fractions in 0...1, or None where there is nothing to divide by.
     """
-    correct = np.diag(confusion).astype(np.float64)
-    truth, predicted = confusion.sum(1), confusion.sum(0)
-    present = truth > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_class = {
-            "iou": correct / (truth + predicted - correct),
-            "accuracy": correct / truth,
-            "dice": 2 * correct / (truth + predicted),
-        }
-    total = int(confusion.sum())
-    means = {name: float(values[present].mean()) if present.any() else None for name, values in by_class.items()}
+    by_class = class_scores(confusion)
+    pixels = confusion.sum(1)
+    means = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
     return {
-        "pixel_accuracy": float(correct.sum() / total) if total else None,
-        "mean_accuracy": means["accuracy"],
-        "mean_iou": means["iou"],
-        "mean_dice": means["dice"],
+        **{name: plain(metric(name, confusion)) for name in means},
         "per_class": {
-            name: {key: float(values[index]) if present[index] else None for key, values in by_class.items()}
-            | {"pixels": int(truth[index])}
+            name: {key: plain(values[index]) for key, values in by_class.items()} | {"pixels": int(pixels[index])}
             for index, name in enumerate(classes)
         },
-        "absent_classes": [name for name, there in zip(classes, present, strict=True) if not there],
+        "absent_classes": [name for name, count in zip(classes, pixels, strict=True) if not count],
         "confusion_matrix": confusion.tolist(),
     }
+
+
+def plain(value: Any) -> float | None:
+    """A Python float; None for NaN, which JSON does not have."""
+    return None if np.isnan(value) else float(value)

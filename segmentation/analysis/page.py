@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segmentation.analysis import ablation, plots
+from segmentation.analysis.findings import Finding, images_sentence, judge, sentence
+from segmentation.analysis.metrics import metric
 from segmentation.analysis.pictures import Pixels, changes, colourise
-from segmentation.analysis.runs import Cell, Pair, find_cells, find_pairs, find_runs
+from segmentation.analysis.runs import Cell, Pair, Run, find_cells, find_pairs, find_runs
 from segmentation.errors import UserError
 
 # name of a test image -> (image [H, W, 3], truth [H, W])
@@ -37,9 +39,10 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
     pairs = find_pairs(cells)
     target = folder / "report"
     target.mkdir(exist_ok=True)
-    ablation.write_tables(target, cells, pairs)
+    found = judge(pairs)
+    ablation.write_tables(target, cells, found)
     metrics = runs[0].metrics
-    sections = [backbone_section(target, *group, pairs) for group in ablation.by_backbone(cells).items()]
+    sections = [backbone_section(target, *group, found) for group in ablation.by_backbone(cells).items()]
     galleries, missing = [], ["the images and masks of the test split"] if pairs and sample_of is None else []
     for pair in pairs if sample_of else []:
         try:
@@ -57,15 +60,18 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
         metrics=metrics,
         num_runs=len(runs),
         unfinished=[path.relative_to(folder) for path in unfinished],
-        sentences=[ablation.sentence(pair) for pair in pairs if pair.seeds],
+        sentences=[sentence(finding) for finding in found],
+        images=[text for finding in found if (text := images_sentence(finding))],
         header=ablation.HEADER,
+        findings_header=ablation.FINDINGS,
+        findings=ablation.finding_rows(found),
         sections=sections,
         galleries=galleries,
         missing=missing,
     )
     path = target / "index.html"
     path.write_text(page)
-    ablation.print_tables(cells, pairs)
+    ablation.print_tables(cells, found)
     return path
 
 
@@ -76,13 +82,13 @@ def inline(path: Path, caption: str) -> dict[str, str] | None:
     return {"source": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), "caption": caption}
 
 
-def backbone_section(target: Path, backbone: str, cells: Sequence[Cell], pairs: Sequence[Pair]) -> dict[str, Any]:
+def backbone_section(target: Path, backbone: str, cells: Sequence[Cell], found: Sequence[Finding]) -> dict[str, Any]:
     """A backbone's table and curves."""
     safe = "".join(letter if letter.isalnum() else "_" for letter in backbone)
     path = target / f"curves_{safe}.png"
     plots.save(draw_curves(cells), path)
     caption = "On the validation split, after every epoch: a thin line for each seed, a thick one for their mean."
-    return {"name": backbone, "rows": ablation.table_rows(cells, pairs), "curves": inline(path, caption)}
+    return {"name": backbone, "rows": ablation.table_rows(cells, found), "curves": inline(path, caption)}
 
 
 def draw_curves(cells: Sequence[Cell]) -> Figure:
@@ -141,18 +147,19 @@ def telling_images(pair: Pair) -> list[str]:
     that lost most.
     """
     base, other = pair.base.by_seed(), pair.other.by_seed()
-    gains, names = [], np.array([])
+    gains: list[npt.NDArray[np.float64]] = []
+    names: list[str] = []
     for seed in pair.seeds:
-        before, names = image_accuracy(base[seed].folder)
-        after, _ = image_accuracy(other[seed].folder)
+        before, names = image_accuracy(base[seed])
+        after, _ = image_accuracy(other[seed])
         gains.append(after - before)
-    ranked = names[np.argsort(-np.mean(gains, 0), kind="stable")].tolist()
+    ranked = [names[position] for position in np.argsort(-np.mean(gains, 0), kind="stable")]
     middle = len(ranked) // 2
     return list(dict.fromkeys(ranked[:2] + ranked[middle : middle + 2] + ranked[-2:]))
 
 
-def image_accuracy(run: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.str_]]:
+def image_accuracy(run: Run) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Pixel accuracy and name of every test image of a run."""
-    with np.load(run / "confusion.npz") as arrays:
-        confusion, names = arrays["confusion"], arrays["names"]
-    return confusion.trace(axis1=1, axis2=2) / np.maximum(confusion.sum((1, 2)), 1), names
+    counted = run.confusions()
+    assert counted is not None
+    return np.nan_to_num(metric("pixel_accuracy", counted.confusion)), counted.names

@@ -5,8 +5,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 
 from segmentation.errors import UserError
@@ -34,12 +36,27 @@ class Run:
         return int(self.config["seed"])
 
     @property
-    def contract(self) -> tuple[Any, ...]:
+    def contract(self) -> dict[str, Any]:
         """Only scores with equal contracts may be compared."""
-        return tuple(self.metrics.get(key) for key in CONTRACT)
+        return {key: self.metrics.get(key) for key in CONTRACT} | {"classes": list(self.metrics.get("per_class", []))}
 
     def prediction(self, name: str) -> Path:
         return self.folder / "predictions" / f"{name}.png"
+
+    def confusions(self) -> "Confusions | None":
+        """What the test counted; None where the file is not there."""
+        file = self.folder / "confusion.npz"
+        if not file.is_file():
+            return None
+        with np.load(file) as arrays:
+            return Confusions(arrays["confusion"], arrays["names"].tolist())
+
+
+class Confusions(NamedTuple):
+    """A confusion matrix for every test image."""
+
+    confusion: npt.NDArray[np.int64]  # [images, C, C]
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -136,11 +153,11 @@ def check_contracts(runs: Sequence[Run]) -> None:
     """Raise a UserError unless all scores were computed on the same files in the same way."""
     first = runs[0]
     for run in runs[1:]:
-        for key in CONTRACT:
-            if run.metrics.get(key) != first.metrics.get(key):
-                values = f"{run.metrics.get(key)!r} instead of {first.metrics.get(key)!r}"
+        for key, value in run.contract.items():
+            if value != first.contract[key]:
                 raise UserError(
-                    f"{run.folder}: its {key} is {values} as in {first.folder}; their scores do not compare"
+                    f"{run.folder}: its {key} is {value!r} instead of {first.contract[key]!r} as in {first.folder}; "
+                    "their scores do not compare"
                 )
 
 
