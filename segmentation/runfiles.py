@@ -130,7 +130,10 @@ class TestFiles(pl.Callback):
         plots.save(plots.class_iou(results["per_class"]), folder / "class_iou.png")
 
     def _metrics(self, data: DataModule, task: Evaluation) -> dict[str, Any]:
-        facts: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in task.network.parameters())}
+        parts = {"parameters": task.network, "lstm_parameters": task.network.lstm}
+        facts: dict[str, Any] = {
+            name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()
+        }
         if self.cost is not None:
             facts |= {"train_seconds": self.cost.seconds, "epochs": len(self.cost.rows)}
         seen = {"num_images": len(self.confusions)}  # all of the split's, unless the trainer was told to stop early

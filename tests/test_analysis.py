@@ -5,11 +5,9 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from segmentation.analysis import pictures, plots
@@ -17,9 +15,7 @@ from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import telling_images, write_report
 from segmentation.analysis.runs import find_cells, find_pairs, find_runs
 from segmentation.errors import UserError
-
-CLASSES = ["sky", "road", "<b>car</b>"]
-COLOURS = [[0, 0, 255], [90, 90, 90], [255, 0, 0]]
+from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
 
 
 def test_scores_by_hand() -> None:
@@ -70,43 +66,6 @@ def test_plots_show_what_they_are_given(tmp_path: Path) -> None:
     assert [text.get_text() for text in bars.texts] == ["0.500", "absent"]
     plots.save(plots.curves(history), tmp_path / "x" / "curves.png")
     assert Image.open(tmp_path / "x" / "curves.png").size[0] > 500
-
-
-def make_run(folder: Path, lstm: str, seed: int, accuracy: float, **changes: Any) -> None:
-    target = {"none": "segmentation.models.controls.identity"}.get(lstm, "segmentation.models.spatial_lstm.SpatialLSTM")
-    config = {
-        "seed": seed, "output": "${hydra:runtime.output_dir}", "data": {"name": "toy", "root": f"/{folder.name}",
-        "classes": CLASSES, "colours": COLOURS, "ignore_index": 255}, "backbone": {"name": "resnet18"},
-        "decoder": {"_target_": "x"}, "lstm": {"_target_": target, "order": lstm}, "optimizer": {"lr": 0.1},
-    } | changes.pop("config", {})  # fmt: skip
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    choices = {"backbone": "resnet18", "lstm": lstm, "optimizer": "adamw"}
-    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}}))
-    metrics = {
-        "split": "test", "num_images": 4, "ignore_index": 255, "resolution": "mask", "files_hash": "abc",
-        "pixel_accuracy": accuracy, "mean_iou": accuracy / 2, "mean_accuracy": accuracy,
-        "absent_classes": [], "parameters": 11_000_000,
-        "train_seconds": 75.0,
-    } | changes  # fmt: skip
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "history.json").write_text(
-        json.dumps([{"epoch": 0, "val/pixel_accuracy": accuracy, "val/mean_iou": 0.1}])
-    )
-    right = (np.array([0.9, 0.5, 0.2, 0.7]) * 100 + seed + (np.array([5, -20, 30, 0]) if lstm != "none" else 0)).astype(
-        int
-    )
-    confusion = np.stack([np.diag([count, 0, 0]) + np.eye(3, k=1, dtype=int) * (100 - count) for count in right])
-    np.savez(folder / "confusion.npz", confusion=confusion, names=np.array([f"i{index}" for index in range(4)]))
-    for index in range(4):
-        pictures.save_mask(folder / "predictions" / f"i{index}.png", np.full((8, 9), index % 3, np.uint8), COLOURS)
-
-
-def make_sweep(folder: Path) -> Path:
-    for seed, (without, with_lstm) in enumerate([(0.80, 0.82), (0.81, 0.825), (0.79, 0.815)]):
-        make_run(folder / f"n{seed}", "none", seed, without)
-        make_run(folder / f"z{seed}", "zigzag", seed, with_lstm)
-    return folder
 
 
 class Links(HTMLParser):

@@ -11,7 +11,8 @@ from segmentation.errors import UserError
 from segmentation.models import orders
 from segmentation.models.controls import identity
 from segmentation.models.scans import Scan
-from segmentation.models.spatial_lstm import SpatialLSTM, pooling_factor
+from segmentation.models.slot import pooling_factor
+from segmentation.models.spatial_lstm import SpatialLSTM
 
 DEFAULTS: dict[str, Any] = {
     key: getattr(LSTMConfig(), key)

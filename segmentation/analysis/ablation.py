@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, points, sentence
 from segmentation.analysis.runs import Cell
 from segmentation.analysis.statistics import Difference, mean_and_spread
@@ -114,7 +115,7 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
         text.write(f"## {backbone}\n\n{markdown(HEADER, table_rows(members, findings))}\n")
     if findings:
         text.write(f"## Differences\n\n{markdown(FINDINGS, finding_rows(findings))}\n")
-    text.write("".join(f"{sentence(finding)}\n\n" for finding in findings))
+    text.write("".join(f"{line}\n\n" for line in sentences(findings)))
     (folder / "ablation.md").write_text(text.getvalue())
     with (folder / "ablation.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -122,6 +123,11 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
         for backbone, members in by_backbone(cells).items():
             writer.writerows([backbone, *row] for row in table_rows(members, findings))
     (folder / "ablation.json").write_text(json.dumps([as_row(finding) for finding in findings], indent=2) + "\n")
+
+
+def sentences(findings: Sequence[Finding]) -> list[str]:
+    """What the report says, in words."""
+    return [*(sentence(finding) for finding in findings), *context_or_capacity(findings)]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -140,8 +146,8 @@ def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
         compared = [row for row in rows if row[DIFFERENCES[0]]]
         if compared:
             print_columns(console, "paired difference, in points", compared, DIFFERENCES)
-    for finding in findings:
-        console.print(sentence(finding), highlight=False)
+    for text in sentences(findings):
+        console.print(text, highlight=False)
 
 
 def print_columns(console: Console, title: str, rows: Sequence[Sequence[str]], columns: Iterable[int]) -> None:

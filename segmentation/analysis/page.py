@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segmentation.analysis import ablation, plots
-from segmentation.analysis.findings import Finding, images_sentence, judge, sentence
+from segmentation.analysis.findings import Finding, images_sentence, judge
 from segmentation.analysis.metrics import metric
 from segmentation.analysis.pictures import Pixels, changes, colourise
 from segmentation.analysis.runs import Cell, Pair, Run, find_cells, find_pairs, find_runs
@@ -60,7 +60,7 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
         metrics=metrics,
         num_runs=len(runs),
         unfinished=[path.relative_to(folder) for path in unfinished],
-        sentences=[sentence(finding) for finding in found],
+        sentences=ablation.sentences(found),
         images=[text for finding in found if (text := images_sentence(finding))],
         header=ablation.HEADER,
         findings_header=ablation.FINDINGS,

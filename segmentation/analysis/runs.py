@@ -14,10 +14,12 @@ import yaml
 from segmentation.errors import UserError
 
 CONTRACT = ("split", "num_images", "ignore_index", "resolution", "files_hash")
+ROLES = ("none", "lstm", "control")
 # What tells where, how fast or how far a run went, but not which network was trained in which way.
 NOT_THE_CELL = ("seed", "output", "ckpt", "train", "test", "logger", "callbacks")
 NOT_THE_DATA = ("root", "num_workers", "check")
-IDENTITY = "segmentation.models.controls.identity"
+CONTROLS = "segmentation.models.controls."
+IDENTITY = f"{CONTROLS}identity"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class Cell:
 
     def by_seed(self) -> dict[int, Run]:
         return {run.seed: run for run in self.runs}
+
+    @property
+    def role(self) -> str:
+        """What stands in the LSTM's place: `none`, a `control`, or an `lstm`."""
+        target, order = self.settings["lstm"].get("_target_", ""), self.settings["lstm"].get("order")
+        if target == IDENTITY:
+            return "none"
+        return "control" if target.startswith(CONTROLS) or order == "shuffle" else "lstm"
 
     def values(self, metric: str) -> list[float]:
         return [run.metrics[metric] for run in self.runs]
@@ -146,7 +156,7 @@ def find_cells(runs: Sequence[Run]) -> list[Cell]:
                     f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"
                 )
         cells.append(Cell(label, cell_settings(ordered[0]), ordered[0].choices, ordered))
-    return sorted(cells, key=lambda cell: (not is_base(cell), cell.label))
+    return sorted(cells, key=lambda cell: (ROLES.index(cell.role), cell.label))
 
 
 def check_contracts(runs: Sequence[Run]) -> None:
@@ -198,21 +208,19 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def is_base(cell: Cell) -> bool:
-    """Whether the cell is the one without anything in the LSTM's place."""
-    return bool(cell.settings["lstm"].get("_target_") == IDENTITY)
-
-
 def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
-    """LSTM against none, all else equal; where no cell goes without, whatever pairs differ in one other group."""
+    """Everything against none and the LSTMs against their controls, all else equal; where neither is there to compare
+    with, whatever pairs differ in one other group.
+    """
     pairs = []
     for base in cells:
         for other in cells:
             groups = [key for key in base.settings if base.settings[key] != other.settings.get(key)]
             if len(groups) == 1:
                 pairs.append(Pair(groups[0], base, other))
-    against_none = [pair for pair in pairs if pair.group == "lstm" and is_base(pair.base) and not is_base(pair.other)]
-    if against_none:
-        return against_none
+    wanted = [("none", "lstm"), ("none", "control"), ("control", "lstm")]
+    against = [pair for pair in pairs if pair.group == "lstm" and (pair.base.role, pair.other.role) in wanted]
+    if against:
+        return sorted(against, key=lambda pair: wanted.index((pair.base.role, pair.other.role)))
     order = {id(cell): position for position, cell in enumerate(cells)}
     return [pair for pair in pairs if order[id(pair.base)] < order[id(pair.other)]]

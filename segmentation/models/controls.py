@@ -1,10 +1,119 @@
-"""What can take the LSTM's place, to tell what a gain is owed to."""
+"""What can take the LSTM's place, to tell what a gain is owed to: context in a certain order, or only capacity.
 
+`MLP`, `Convolution` and `Attention` hold as many parameters as the SpatialLSTM that the same settings describe, within
+5 %, work at the same stride, and are added to the map in the same way.
+"""
+
+import math
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.models.slot import Slot, count_parameters
+from segmentation.models.spatial_lstm import SpatialLSTM
+
+HEAD_WIDTH = 32  # channels of an attention head, as nearly as the width divides
 
 
 def identity(channels: int, map_stride: int, **settings: Any) -> nn.Module:
     """`lstm=none`: the map goes on as it is; the LSTM's settings, which a sweep may set for all, have no effect."""
     return nn.Identity()
+
+
+def lstm_parameters(channels: int, map_stride: int, **settings: Any) -> int:
+    """How many parameters the SpatialLSTM of these settings has."""
+    with torch.device("meta"):
+        return count_parameters(SpatialLSTM(channels, map_stride, **settings))
+
+
+class MLP(Slot):
+    """Two 1x1 convolutions: capacity, and no context at all.
+
+    Args:
+        channels: of the map.
+        map_stride: pixels of the input that one position of the map stands for.
+        settings: of the SpatialLSTM that it stands for, as for all controls.
+    """
+
+    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
+        super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
+        budget = lstm_parameters(channels, map_stride, **settings)
+        width = max(1, round((budget - channels) / (2 * channels + 1)))
+        self.layers = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, channels, 1))
+
+    def mix(self, pooled: Tensor) -> Tensor:
+        result: Tensor = self.layers(pooled)
+        return result
+
+
+class Convolution(Slot):
+    """A 3x3 convolution and a 1x1: capacity, and context from the nearest neighbours only."""
+
+    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
+        super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
+        budget = lstm_parameters(channels, map_stride, **settings)
+        width = max(1, round((budget - channels) / (10 * channels + 1)))
+        self.layers = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, channels, 1))
+
+    def mix(self, pooled: Tensor) -> Tensor:
+        result: Tensor = self.layers(pooled)
+        return result
+
+
+class Attention(Slot):
+    """Self-attention over all positions (Vaswani et al., 2017): context from everywhere, in no order.
+
+    Positions are told by fixed sines and cosines of their row and column, which cost no parameters.
+    """
+
+    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
+        super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
+        budget = lstm_parameters(channels, map_stride, **settings)
+        width = max(1, round((budget - 3 * channels) / (4 * channels + 3)))
+        if width >= 160:  # a multiple of 8 has many divisors, and is less than 2.5 % away
+            width = 8 * round(width / 8)
+        self.heads = heads_of(width)
+        self.norm = nn.LayerNorm(channels)
+        self.queries_keys_values = nn.Linear(channels, 3 * width)
+        self.projection = nn.Linear(width, channels)
+
+    def mix(self, pooled: Tensor) -> Tensor:
+        batch, channels, height, width = pooled.shape
+        positions = encode_positions(height, width, channels, pooled.device).to(pooled.dtype)
+        tokens = self.norm(pooled.flatten(2).transpose(1, 2)) + positions.flatten(1).T
+        queries, keys, values = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.queries_keys_values(tokens).chunk(3, -1)
+        )
+        attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        result: Tensor = self.projection(attended)
+        return result.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+class Frozen(SpatialLSTM):
+    """A SpatialLSTM whose recurrent weights stay as initialised; only the projection behind them learns.
+
+    What it gains, random mixing in the scan's order gains, without any learning of what to remember.
+    """
+
+    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
+        super().__init__(channels, map_stride, **settings)
+        self.scans.requires_grad_(False)
+
+
+def heads_of(width: int) -> int:
+    """The number of heads that divides the width into parts nearest to `HEAD_WIDTH`."""
+    divisors = [count for count in range(1, width + 1) if width % count == 0]
+    return min(divisors, key=lambda count: abs(math.log(width / count / HEAD_WIDTH)))
+
+
+def encode_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """Sines and cosines of row and column [channels, height, width], wavelengths from 2 pi to 10,000 times that."""
+    quarter = -(-channels // 4)
+    rates = 10_000.0 ** (-torch.arange(quarter, device=device) / quarter)
+    rows = (torch.arange(height, device=device)[:, None] * rates)[:, None].expand(-1, width, -1)
+    columns = (torch.arange(width, device=device)[:, None] * rates)[None].expand(height, -1, -1)
+    waves = torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], -1)
+    return waves.permute(2, 0, 1)[:channels]

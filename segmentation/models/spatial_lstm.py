@@ -5,16 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segmentation.errors import UserError, nearest
 from segmentation.models.scans import Scan, bind_arguments
+from segmentation.models.slot import Slot
 
-AUTO_STRIDE = 16  # pixels of the input; finer maps are pooled to this by default
 COMBINATIONS = ("stack", "sum")
 
 
-class SpatialLSTM(nn.Module):
+class SpatialLSTM(Slot):
     """A map in, a map of the same size and channels out, every position informed by its predecessors in the scan.
 
     Scanning rows, then columns, is ReNet (Visin et al., 2015); used before a pixel classifier it is ReSeg (Visin et
@@ -53,15 +52,13 @@ class SpatialLSTM(nn.Module):
         residual: bool,
         stride: int | str | None,
     ) -> None:
-        super().__init__()
+        super().__init__(map_stride, stride=stride, residual=residual)
         if combine not in COMBINATIONS:
             raise UserError(f"lstm.combine={combine}: no such choice; {nearest(combine, COMBINATIONS)}")
         names = [order] if isinstance(order, str) else list(order)
         if not names:
             raise UserError("lstm.order: an empty list; name at least one scan order")
         self.stacked = combine == "stack"
-        self.residual = residual
-        self.pooling = pooling_factor(stride, map_stride)
         settings: dict[str, Any] = {
             "cell": cell,
             "hidden_size": hidden_size,
@@ -76,9 +73,8 @@ class SpatialLSTM(nn.Module):
             width = scan.out_channels if self.stacked else channels
         self.projection = nn.Conv2d(scan.out_channels, channels, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, H, W]."""
-        pooled = F.avg_pool2d(features, self.pooling, ceil_mode=True) if self.pooling > 1 else features
+    def mix(self, pooled: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]: the scans, and a 1x1 convolution back to the map's channels."""
         if self.stacked:
             scanned = pooled
             for scan in self.scans:
@@ -86,24 +82,4 @@ class SpatialLSTM(nn.Module):
         else:
             scanned = torch.stack([scan(pooled) for scan in self.scans]).sum(0)
         result: Tensor = self.projection(scanned)
-        if self.pooling > 1:
-            result = F.interpolate(result, features.shape[-2:], mode="bilinear", align_corners=False)
-        return features + result if self.residual else result
-
-
-def pooling_factor(stride: int | str | None, map_stride: int) -> int:
-    """How many positions of the map, along each side, become one before the scan."""
-    if stride is None:
-        return 1
-    if stride == "auto":
-        return max(1, AUTO_STRIDE // map_stride)
-    if not isinstance(stride, int) or stride < 1:
-        raise UserError(f"lstm.stride={stride}: give a number of pixels, auto, or null")
-    if stride < map_stride:
-        raise UserError(
-            f"lstm.stride={stride}: finer than the map it scans, whose stride is {map_stride}; "
-            f"choose {map_stride} or more, null, or another decoder"
-        )
-    if stride % map_stride:
-        raise UserError(f"lstm.stride={stride}: no multiple of the map's stride {map_stride}")
-    return stride // map_stride
+        return result

@@ -1,0 +1,87 @@
+"""Context or capacity? What the controls say of an LSTM's gain, in a sentence built from the figures."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from segmentation.analysis.findings import Finding, points
+from segmentation.analysis.runs import Cell
+
+# What a control still has of what the LSTM has.
+LEFT = {
+    "mlp": "no context",
+    "conv": "the nearest neighbours only",
+    "attention": "context in no order",
+    "shuffle": "context in a random order",
+    "frozen": "random, unlearnt context",
+}
+
+
+class Contest(NamedTuple):
+    """One control of an LSTM."""
+
+    name: str
+    gain: Finding  # of the control over none
+    lead: Finding  # of the LSTM over the control
+    ratio: float | None  # the control's parameters in the slot, of the LSTM's
+
+    def __str__(self) -> str:
+        ratio = "" if self.ratio is None else f", {self.ratio:.2f} of its parameters"
+        return f"{self.name} {points(self.gain.primary.mean)} ({LEFT.get(self.name, 'a control')}{ratio})"
+
+
+def context_or_capacity(findings: Sequence[Finding]) -> list[str]:
+    """A sentence for each LSTM that has been compared with none and with at least one control."""
+    gains = {id(finding.pair.other): finding for finding in findings if finding.pair.base.role == "none"}
+    texts = []
+    for finding in gains.values():
+        lstm = finding.pair.other
+        leads = [lead for lead in findings if lead.pair.other is lstm and lead.pair.base.role == "control"]
+        contests = [
+            Contest(str(control.choices.get("lstm", control.label)), gains[id(control)], lead, ratio(control, lstm))
+            for lead in leads
+            if id(control := lead.pair.base) in gains
+        ]
+        if contests:
+            texts.append(f"{figures(finding, contests)} {verdict(finding, contests)}")
+    return texts
+
+
+def figures(gain: Finding, contests: Sequence[Contest]) -> str:
+    """What was gained over none, by the LSTM and by its controls."""
+    others = ", ".join(map(str, contests))
+    return (
+        f"Context or capacity? Over none, {gain.pair.other.label} gains {points(gain.primary.mean)} points, {others}."
+    )
+
+
+def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
+    """What follows from it, as far as the corrected intervals allow."""
+    if not gain.claimed or gain.primary.mean < 0:
+        return "The LSTM's gain is not to be told from chance, so there is nothing yet to explain."
+    ahead = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean > 0]
+    behind = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean < 0]
+    level = [contest.name for contest in contests if not contest.lead.claimed]
+    parts = [
+        f"{words} {' and '.join(names)}"
+        for words, names in (
+            ("ahead of", ahead),
+            ("behind", behind),
+            ("not to be told apart from", level),
+        )
+        if names
+    ]
+    if ahead and not level and not behind:
+        conclusion = "so its gain is context, learnt in this order, and not capacity"
+    elif "mlp" in ahead:
+        conclusion = "so capacity alone does not explain its gain, but neither is its scan needed for it"
+    elif ahead:
+        conclusion = "so capacity remains as an explanation"
+    else:
+        conclusion = "so capacity explains its gain as well as context does"
+    return f"It is {', '.join(parts)}, {conclusion}."
+
+
+def ratio(control: Cell, lstm: Cell) -> float | None:
+    """Parameters of the control in the LSTM's place, as a share of the LSTM's."""
+    ours, its = (cell.runs[0].metrics.get("lstm_parameters") for cell in (control, lstm))
+    return ours / its if ours and its else None
