@@ -14,11 +14,11 @@ from segmentation.errors import UserError
 
 log = logging.getLogger(__name__)
 LAST, BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
-PLACE = {"ckpt", "output", "train", "test"}  # keys that say where and what, not which training
+PLACE = {"ckpt", "resume", "output", "train", "test"}  # keys that say where and what, not which training
 
 
-def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool) -> tuple[Path, Path | None]:
-    """The run's folder and the checkpoint behind `ckpt=`.
+def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool, resume: bool = False) -> tuple[Path, Path | None]:
+    """The run's folder and the checkpoint behind `ckpt=`; without one, a job of a resumed sweep has its own last.
 
     To train, `auto` is the folder's last checkpoint, or else the newest unfinished run of the same configuration beside
     it, which then goes on in its own folder; None where there is neither. To test only, it is the folder's best, and
@@ -33,7 +33,7 @@ def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool) -> tuple[Pat
             raise UserError(f"train=false: {folder} holds nothing trained; give ckpt=PATH, or hydra.run.dir of a run")
         return folder, folder / BEST
     if ckpt is None:
-        return folder, None
+        return folder, folder / LAST if resume and (folder / LAST).is_file() else None
     if (folder / LAST).is_file():
         return folder, folder / LAST
     unfinished = [run for run in _same_runs(folder) if not (run / "model.safetensors").exists()]

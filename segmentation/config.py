@@ -96,6 +96,7 @@ class TrainConfig:
     train: bool = True
     test: bool = True
     ckpt: str | None = None  # resume from this checkpoint; auto: this run's, or the newest unfinished like it
+    resume: bool = False  # with -m and the hydra.sweep.dir of a sweep: run what is missing or failed of it
     monitor: str = "val/mean_iou"  # the best epoch is the one where this is highest; lowest, for a loss
     output: str = "${hydra:runtime.output_dir}"  # the run's folder; set hydra.run.dir to choose it
     data: DataConfig = field(default_factory=DataConfig)
@@ -141,9 +142,18 @@ def better(metric: str) -> str:
     return "min" if metric.rpartition("/")[2].startswith("loss") else "max"
 
 
+# Hydra takes plugins from the package `hydra_plugins` only; installing puts segmentation/sweeps/plugin there.
+SWEEPER = {
+    "_target_": "hydra_plugins.segmentation_sweeper.SegmentationSweeper",
+    "max_batch_size": None,
+    "params": None,
+}
+
+
 def register() -> None:
     """Make the schemas known to Hydra; the primary YAML of each command names its own first."""
     store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="segmentation", node=SWEEPER)
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema)
     OmegaConf.register_new_resolver("better", better, replace=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
     from segmentation.task import Task
 
 # Settings that would only crowd TensorBoard's table of hyper-parameters.
-NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "train", "test", "monitor", "data.root",
+NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "train", "test", "monitor", "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
                 "data.check", "data.num_workers", "data.eval_batch_size"}  # fmt: skip
 
@@ -36,7 +36,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     from segmentation.targets import check_targets
     from segmentation.trainer import build_trainer
 
-    folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train)
+    folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train, resume=config.resume)
     config.output = str(folder)
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)

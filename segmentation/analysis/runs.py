@@ -16,7 +16,7 @@ from segmentation.errors import UserError
 CONTRACT = ("split", "num_images", "ignore_index", "resolution", "files_hash")
 ROLES = ("none", "lstm", "control")
 # What tells where, how fast or how far a run went, but not which network was trained in which way.
-NOT_THE_CELL = ("seed", "output", "ckpt", "train", "test", "logger", "callbacks")
+NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger", "callbacks")
 NOT_THE_DATA = ("root", "num_workers", "check")
 CONTROLS = "segmentation.models.controls."
 IDENTITY = f"{CONTROLS}identity"
