@@ -44,8 +44,10 @@ class Finding:
 
     @property
     def needed(self) -> int | None:
-        """Seeds that would show a difference as large as this one; None where none is in sight."""
-        return None if self.primary.spread is None else seeds_needed(self.primary.mean, self.primary.spread)
+        """Seeds that would show a difference as large as this one among as many pairs; None where none is in sight."""
+        if self.primary.spread is None:
+            return None
+        return seeds_needed(self.primary.mean, self.primary.spread, ALPHA / self.decision.family)
 
 
 def judge(pairs: Sequence[Pair]) -> list[Finding]:
@@ -109,7 +111,8 @@ def images_sentence(finding: Finding) -> str:
         return ""
     spread = finding.images[PRIMARY]
     text = (
-        f"{finding.pair.other.label}: drawn anew from {finding.units.words}, the same trained networks differ by "
+        f"{finding.pair.other.label} - {finding.pair.base.label}: drawn anew from {finding.units.words}, "
+        "the same trained networks differ by "
         f"{points(spread.low)} to {points(spread.high)} points (95 %)."
     )
     if finding.primary.spread is not None:
