@@ -23,6 +23,11 @@ from segmentation.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows the traceback of any error
+# The first process of a distributed run writes its configuration and log; the others would only write beside it.
+# What tells a process of a distributed run which it is: Lightning and torchrun by the first three, Slurm by the last.
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+OTHER_RANK = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
 OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's
 
 
@@ -45,6 +50,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
         def main() -> None:
             register()
+            if any(os.environ.get(rank, "0") != "0" for rank in RANKS):
+                sys.argv += OTHER_RANK
             if not shows_traceback:
                 os.environ[OURS] = os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us, whole
             try:

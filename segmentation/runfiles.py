@@ -17,6 +17,7 @@ from segmentation.analysis import plots
 from segmentation.analysis.pictures import save_mask
 from segmentation.data.module import DataModule
 from segmentation.data.reader import Reader
+from segmentation.data.samplers import UNCOUNTED
 from segmentation.task import Batch, Evaluation
 
 Mask = npt.NDArray[np.uint8]
@@ -81,6 +82,8 @@ class TestFiles(pl.Callback):
         data = data_of(trainer)
         names = data.reader(data.test_split).names
         for index, prediction, mask in zip(batch["index"].tolist(), outputs, batch["mask"], strict=True):
+            if index == UNCOUNTED:
+                continue
             confusion = multiclass_confusion_matrix(
                 prediction, mask, len(pl_module.classes), ignore_index=pl_module.ignore_index
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segmentation.analysis.metrics import scores
@@ -101,14 +102,16 @@ class Task(Evaluation):
     ) -> None:
         super().__init__(network, **evaluation)
         self.loss = loss
+        # A metric, since Lightning's own mean divides by one process's images where processes have unequally many.
+        self.validation_loss = MeanMetric()
         self.optimizer_config = optimizer
         self.scheduler = scheduler
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         mask = batch["mask"]
         logits = self(batch["image"], mask.shape[-2:])
-        loss: Tensor = self.loss(logits, mask)
         labelled = mask != self.ignore_index
+        loss: Tensor = self.loss(logits, mask) * self.share(labelled.sum())
         correct = (logits.detach().argmax(1) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         size = len(mask)
@@ -117,12 +120,24 @@ class Task(Evaluation):
         self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
+    def share(self, pixels: Tensor) -> Tensor:
+        """What this process's labelled pixels weigh: processes are averaged, as if all had equally many."""
+        total = pixels.clone()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(total)
+        return pixels * self.trainer.world_size / total.clamp(min=1)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predicted classes [B, H', W'], for the callbacks."""
         logits, prediction = self.evaluate(batch)
-        loss = self.loss(logits, batch["mask"])
-        self.log("val/loss", loss, on_epoch=True, batch_size=len(logits), sync_dist=True)
+        counted = (batch["index"] >= 0).sum()
+        self.validation_loss.update(self.loss(logits, batch["mask"]), weight=counted)
         return prediction
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log("val/loss", self.validation_loss.compute(), sync_dist=True)
+        self.validation_loss.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)

@@ -1,10 +1,16 @@
 """`python -m segmentation.train`: one run, or with `-m` a sweep of them."""
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import command
+from segmentation.cli import LAUNCHED, command
+from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from segmentation.data.module import DataModule
@@ -103,9 +109,28 @@ def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int 
     return flat
 
 
+def train_apart(overrides: list[str], folder: str) -> None:
+    """A job of a sweep that takes several processes, as a program of its own.
+
+    Lightning starts a run's other processes with the run's own command line, which in a sweep is the whole sweep's.
+    """
+    command = [sys.executable, "-m", "segmentation.train", *overrides, f'hydra.run.dir="{folder}"']
+    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise UserError(said[-1].removeprefix("error: "))
+
+
 @command("train")
 def main(config: DictConfig) -> None:
-    train(config)
+    hydra_config = HydraConfig.get()
+    several = str(config.trainer.devices) != "1" or config.trainer.num_nodes > 1
+    if hydra_config.mode is RunMode.MULTIRUN and several:
+        train_apart(list(hydra_config.overrides.task), hydra_config.runtime.output_dir)
+    else:
+        train(config)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 
 from segmentation.errors import UserError, nearest
+from segmentation.sync import SyncedBatchNorm
 
 # Said at every start, and nothing that a user could act on.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices found and not found, tips, epochs reached
@@ -58,7 +59,7 @@ def build_trainer(
         "callbacks": callbacks,
         "logger": list(loggers) or False,
         "use_distributed_sampler": False,
-        "sync_batchnorm": config["accelerator"] != "cpu",  # torch has it for GPUs only
+        "plugins": [SyncedBatchNorm()],
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),

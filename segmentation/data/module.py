@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation, resize_image, resize_mask
 from segmentation.data.reader import Reader, require
-from segmentation.data.samplers import EvaluationSampler, Key, TrainBatches, TrainSampler
+from segmentation.data.samplers import UNCOUNTED, EvaluationSampler, Key, TrainBatches, TrainSampler
 from segmentation.errors import UserError
 
 Item = dict[str, Tensor]
@@ -38,10 +38,13 @@ class TrainSamples(Dataset[Item]):
 class EvaluationSamples(Dataset[Item]):
     """Samples as they are, the image at the network's size, the mask at its own."""
 
-    def __init__(self, reader: Reader, size: Size) -> None:
-        self.reader, self.size = reader, size
+    def __init__(self, reader: Reader, size: Size, ignore_index: int) -> None:
+        self.reader, self.size, self.void = reader, size, ignore_index
 
     def __getitem__(self, key: Key) -> Item:
+        if key[1] == UNCOUNTED:
+            sample = self.reader[0]
+            return to_item(resize_image(sample.image, self.size), np.full_like(sample.mask, self.void), UNCOUNTED)
         sample = self.reader[key[1]]
         return to_item(resize_image(sample.image, self.size), sample.mask, key[1])
 
@@ -192,7 +195,7 @@ class DataModule(pl.LightningDataModule):
     def _evaluation_loader(self, split: str) -> DataLoader[Item]:
         reader = self.reader(split)
         sampler = EvaluationSampler(len(reader), *self._position())
-        samples = EvaluationSamples(reader, self.size)
+        samples = EvaluationSamples(reader, self.size, self.ignore_index)
         return self._loader(samples, sampler=sampler, batch_size=self.config["eval_batch_size"])
 
     def _loader(self, samples: Dataset[Item], **how: Any) -> DataLoader[Item]:

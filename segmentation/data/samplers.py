@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]  # (epoch, index): all that a sample's augmentation may depend on besides the seed
+UNCOUNTED = -1  # index of a sample that stands for none: void throughout
 
 
 class TrainSampler(Sampler[Key]):
@@ -59,7 +60,9 @@ class TrainBatches(Sampler[list[Key]]):
 
 
 class EvaluationSampler(Sampler[Key]):
-    """Every sample exactly once over all processes; some may get one more than others, or none.
+    """Every sample exactly once over all processes; some may get one more than others.
+
+    A process that would get none gets `UNCOUNTED`, since all of them must meet where the counts are summed.
 
     Args:
         length: samples in the split.
@@ -68,7 +71,7 @@ class EvaluationSampler(Sampler[Key]):
     """
 
     def __init__(self, length: int, rank: int, world: int) -> None:
-        self.indices = range(rank, length, world)
+        self.indices = range(rank, length, world) or [UNCOUNTED]
 
     def __len__(self) -> int:
         return len(self.indices)
