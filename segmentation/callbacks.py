@@ -1,5 +1,6 @@
 """What Lightning calls during a training besides the task: history, pictures, and TensorBoard's hparams."""
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,13 @@ class History(pl.Callback):
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0  # of training and validation, over all starts of the run
         self._start = 0.0
+
+    def read(self) -> None:
+        """Take over what an earlier training left in the folder, so that testing again does not forget its cost."""
+        file = self.folder / "history.json"
+        if file.is_file():
+            self.rows = json.loads(file.read_text())
+            self.seconds = sum(row["seconds"] for row in self.rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()

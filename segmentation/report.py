@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:
-    from segmentation.analysis.page import SampleOf
+    from segmentation.analysis.page import Measure
+    from segmentation.analysis.tally import SampleOf
 
 
 def find_samples(folder: Path) -> "SampleOf | None":
@@ -32,16 +33,37 @@ def find_samples(folder: Path) -> "SampleOf | None":
     return sample_of
 
 
+def find_measure(device: str) -> "Measure":
+    """What measures the cost of networks on a device."""
+    import functools
+
+    import torch
+
+    from segmentation.cost import measure
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"--device {device}: not on this machine; choose cpu{', cuda' * torch.cuda.is_available()}")
+    return functools.partial(measure, device=torch.device(device))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m segmentation.report", description=__doc__)
     parser.add_argument("dir", type=Path, help="the folder of a run or of a sweep")
-    folder: Path = parser.parse_args().dir
+    parser.add_argument(
+        "--device", default="auto", help="measure the networks' cost on it: cpu, cuda (default: cuda if there)"
+    )
+    parser.add_argument("--no-cost", action="store_true", help="do not measure what the networks cost on this machine")
+    options = parser.parse_args()
+    folder: Path = options.dir
     try:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give that of a run or a sweep")
         from segmentation.analysis.page import write_report
 
-        page = write_report(folder, find_samples(folder))
+        measure = None if options.no_cost else find_measure(options.device)
+        page = write_report(folder, find_samples(folder), measure)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     print(f"report: {page}")

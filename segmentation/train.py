@@ -50,8 +50,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = DataModule(settings["data"], settings["augment"], config.seed)
     history = History(folder)
-    callbacks = [history, TestFiles(folder, history), FinalScores(describe(settings))]
-    callbacks += instantiate(settings["callbacks"]).values()
+    if not config.train:
+        history.read()
+    callbacks = [history, *instantiate(settings["callbacks"]).values()]
+    callbacks += [TestFiles(folder, history), FinalScores(describe(settings))]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from segmentation.analysis import pictures, plots
+from segmentation.analysis.gallery import telling_images
 from segmentation.analysis.metrics import scores
-from segmentation.analysis.page import telling_images, write_report
+from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_cells, find_pairs, find_runs
 from segmentation.errors import UserError
 from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
@@ -98,7 +99,7 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "<b>car</b>" not in text
     links = Links()
     links.feed(text)
-    assert len(links.found) == 3
+    assert len(links.found) == 5  # the icon, curves, what changed by kind of pixel and by image, and the gallery
     assert all(link.startswith("data:") for link in links.found)
     assert not re.search(r"https?://", text)
     assert (sweep / "report" / "pictures_none_zigzag.png").is_file()
@@ -106,14 +107,19 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_report_without_masks_says_so(tmp_path: Path) -> None:
-    assert "not there: the images and masks of the test split" in write_report(make_sweep(tmp_path), None).read_text()
+    assert (
+        "Left out, since not there: the images and masks of the test split"
+        in write_report(make_sweep(tmp_path), None).read_text()
+    )
 
 
 def test_report_without_predictions_says_so(tmp_path: Path) -> None:
     for path in make_sweep(tmp_path).glob("*/predictions/*"):
         path.unlink()
     shapes = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
-    assert "Pictures left out, since not there" in write_report(tmp_path, lambda name: shapes).read_text()
+    assert re.search(
+        r"Left out, since not there: .*predictions/i0\.png", write_report(tmp_path, lambda name: shapes).read_text()
+    )
 
 
 def test_labels_name_what_was_set_beside_the_choice(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from segmentation.analysis.metrics import metric
 from segmentation.analysis.statistics import ALPHA
 
 Confusions = npt.NDArray[np.integer[Any]]
+Values = npt.NDArray[np.float64]
 FEWEST_GROUPS = 5  # fewer videos cannot stand for others
 DRAWS = 2000
 
@@ -76,14 +77,23 @@ def image_bootstrap(
         name: of the metric.
         draws: how often.
     """
+    gains = [
+        metric(name, draw(after, units, draws)) - metric(name, draw(before, units, draws))
+        for before, after in zip(base, other, strict=True)
+    ]
+    return spread_of(np.mean(gains, 0))
+
+
+def draw(counts: npt.NDArray[Any], units: Units, draws: int = DRAWS) -> Values:
+    """Sums [draws, ...] of an image's counts [images, ...] over units drawn anew, the same units at every call."""
     rng = np.random.default_rng(0)
     weights = rng.multinomial(units.number, np.full(units.number, 1 / units.number), draws).astype(np.float64)
+    summed = np.zeros((units.number, *counts.shape[1:]))
+    np.add.at(summed, units.of_image, counts)
+    return np.tensordot(weights, summed, 1)
 
-    def drawn(confusions: Confusions) -> npt.NDArray[np.float64]:
-        summed = np.zeros((units.number, *confusions.shape[1:]))
-        np.add.at(summed, units.of_image, confusions)
-        return metric(name, np.tensordot(weights, summed, 1))
 
-    gains = np.mean([drawn(after) - drawn(before) for before, after in zip(base, other, strict=True)], 0)
-    low, high = np.nanquantile(gains, [ALPHA / 2, 1 - ALPHA / 2])
-    return Spread(float(low), float(high), float(np.nanstd(gains, ddof=1)))
+def spread_of(values: Values) -> Spread:
+    """The 95 % interval and standard deviation of draws [draws]; draws without a value are left out."""
+    low, high = np.nanquantile(values, [ALPHA / 2, 1 - ALPHA / 2])
+    return Spread(float(low), float(high), float(np.nanstd(values, ddof=1)))

@@ -1,63 +1,156 @@
 """The report of a run or a sweep: one HTML page that needs nothing else, with its tables and pictures beside it."""
 
 import base64
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
-from PIL import Image
 
-from segmentation.analysis import ablation, plots
+from segmentation.analysis import ablation, expense, plots, reach_figures, where_figures
+from segmentation.analysis.curves import SHADES, draw_curves
+from segmentation.analysis.expense import Bench
 from segmentation.analysis.findings import Finding, images_sentence, judge
-from segmentation.analysis.metrics import metric
-from segmentation.analysis.pictures import Pixels, changes, colourise
-from segmentation.analysis.runs import Cell, Pair, Run, find_cells, find_pairs, find_runs
+from segmentation.analysis.gallery import draw_gallery
+from segmentation.analysis.runs import Cell, Pair, find_cells, find_pairs, find_runs
+from segmentation.analysis.scan_drawings import draw_scan
+from segmentation.analysis.tally import SampleOf
+from segmentation.analysis.where import Where, as_rows, examine
 from segmentation.errors import UserError
 
-# name of a test image -> (image [H, W, 3], truth [H, W])
-SampleOf = Callable[[str], tuple[Pixels, Pixels]]
-SHADES = ["#6e7781", "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#cf222e"]
+# Cells of one backbone -> what they cost on this machine.
+Measure = Callable[[Sequence[Cell]], Bench]
+Section = dict[str, Any]
 
 
-def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
-    """Write `folder/report/`: index.html, ablation.{md,csv,json}, and the PNGs of the page.
+class Report:
+    """Collects the sections of a page, and what had to be left out of them.
+
+    Args:
+        target: the folder for the page's files.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.missing: list[str] = []
+        target.mkdir(exist_ok=True)
+
+    def picture(self, figure: Figure, name: str, caption: str) -> dict[str, str]:
+        """Write a figure as PNG, and give it as part of the page itself."""
+        safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+        path = self.target / f"{safe}.png"
+        plots.save(figure, path)
+        return inline(path, caption)
+
+    def backbone(self, name: str, cells: Sequence[Cell], found: Sequence[Finding], measure: Measure | None) -> Section:
+        """All that stands under one backbone's name: table, curves, costs, and how far its networks see."""
+        caption = "On the validation split, after every epoch: a thin line for each seed, a thick one for their mean."
+        curves = self.picture(draw_curves(cells), f"curves {name}", caption)
+        section: Section = {"name": name, "rows": ablation.table_rows(cells, found), "curves": curves}
+        return section | {"costs": self.costs(name, cells, found, measure), "reach": self.reach(name, cells)}
+
+    def costs(
+        self, name: str, cells: Sequence[Cell], found: Sequence[Finding], measure: Measure | None
+    ) -> Section | None:
+        """What the cells cost, measured now."""
+        if measure is None:
+            return None
+        try:
+            bench = measure(cells)
+        except UserError as error:
+            self.missing.append(f"what the networks of {name} cost ({error})")
+            return None
+        path = self.target / "cost.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**known, name: expense.as_json(bench)}, indent=2) + "\n")
+        return {"rows": expense.expense_rows(cells, found, bench), "note": str(bench)}
+
+    def reach(self, name: str, cells: Sequence[Cell]) -> Section | None:
+        """Receptive fields and scans, from what the runs took from their networks."""
+        reaches = reach_figures.find_reach(cells)
+        without = [run.folder.name for cell in cells for run in cell.runs if run.analysis() is None]
+        if without:
+            self.missing.append(f"analysis.npz of {', '.join(without)}, which says how far the networks see")
+        if not reaches:
+            return None
+        fields = self.picture(
+            reach_figures.draw_fields(reaches),
+            f"fields {name}",
+            "Effective receptive field: how much each pixel of the input moves the middle pixel's logit (mean absolute "
+            f"gradient over test images and seeds). {reach_figures.describe(reaches)}",
+        )
+        falloff = self.picture(
+            reach_figures.draw_falloff(reaches, SHADES),
+            f"falloff {name}",
+            "How that influence falls with distance: in the plane, over the input's pixels; and in steps of the "
+            "network's own scan, over the map that enters it (dashed, dotted: its second and third scan).",
+        )
+        return {"pictures": [fields, falloff], "scans": [scan for reach in reaches for scan in scans_of(reach)]}
+
+    def where(self, pairs: Sequence[Pair], sample_of: SampleOf | None) -> list[Section]:
+        """A section for each pair: where it differs, in figures and pictures."""
+        if not pairs:
+            return []
+        if sample_of is None:
+            self.missing.append("the images and masks of the test split, which say where the networks differ")
+            return []
+        try:
+            found = examine(pairs, sample_of)
+            (self.target / "where.json").write_text(json.dumps(as_rows(found), indent=2) + "\n")
+            return [self.pair(where, sample_of) for where in found]
+        except (FileNotFoundError, UserError) as error:
+            self.missing.append(f"{error}, which says where the networks differ")
+            return []
+
+    def pair(self, where: Where, sample_of: SampleOf) -> Section:
+        """Where one pair differs."""
+        name = f"{where.pair.base.label} {where.pair.other.label}"
+        changes = self.picture(
+            where_figures.draw_changes(where),
+            f"where {name}",
+            f"{where.pair.other.label} - {where.pair.base.label}: change of each class's IoU, and of the accuracy in "
+            "each kind of pixel, with its share of all pixels. A point is the mean over seeds, a tick one seed, a line "
+            f"the 95 % interval over {where.units.words}; full and blue where it leaves out zero, which one in twenty "
+            "does by chance.",
+        )
+        images = self.picture(where_figures.draw_images(where), f"images {name}", where_figures.describe_images(where))
+        gallery = self.picture(*reorder(draw_gallery(where.pair, sample_of), f"pictures {name}"))
+        return {
+            "name": f"{where.pair.other.label} against {where.pair.base.label}",
+            "pictures": [changes, images, gallery],
+        }
+
+
+def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
+    """Write `folder/report/`: index.html, ablation.{md,csv,json}, where.json, cost.json, and the PNGs of the page.
 
     Args:
         folder: a run or a sweep.
-        sample_of: a test image and its mask by name; None leaves the pictures that need them out.
+        sample_of: a test image and its mask by name; None leaves out what needs them.
+        measure: what cells cost on this machine; None leaves that out.
 
     Returns:
         The page.
     """
     runs, unfinished = find_runs(folder)
     cells = find_cells(runs)
-    pairs = find_pairs(cells)
-    target = folder / "report"
-    target.mkdir(exist_ok=True)
-    found = judge(pairs)
-    ablation.write_tables(target, cells, found)
-    metrics = runs[0].metrics
-    sections = [backbone_section(target, *group, found) for group in ablation.by_backbone(cells).items()]
-    galleries, missing = [], ["the images and masks of the test split"] if pairs and sample_of is None else []
-    for pair in pairs if sample_of else []:
-        try:
-            galleries += [gallery for gallery in [draw_gallery(target, pair, sample_of)] if gallery]
-        except (FileNotFoundError, UserError) as error:
-            missing.append(str(error))
-    if not pairs:
-        shown = (inline(run.folder / "plots" / "segmented.png", f"Segmented by {run.folder.name}.") for run in runs[:4])
-        galleries = [gallery for gallery in shown if gallery]
+    found = judge(find_pairs(cells))
+    pairs = [finding.pair for finding in found]
+    report = Report(folder / "report")
+    (report.target / "cost.json").unlink(missing_ok=True)
+    ablation.write_tables(report.target, cells, found)
+    sections = [report.backbone(*group, found, measure) for group in ablation.by_backbone(cells).items()]
+    shown = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
     environment = Environment(loader=PackageLoader("segmentation.analysis", "."), autoescape=True)
     page = environment.get_template("page.html").render(
         title=folder.resolve().name,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         data=runs[0].config["data"]["name"],
-        metrics=metrics,
+        metrics=runs[0].metrics,
         num_runs=len(runs),
         unfinished=[path.relative_to(folder) for path in unfinished],
         sentences=ablation.sentences(found),
@@ -65,102 +158,37 @@ def write_report(folder: Path, sample_of: SampleOf | None) -> Path:
         header=ablation.HEADER,
         findings_header=ablation.FINDINGS,
         findings=ablation.finding_rows(found),
+        costs_header=expense.HEADER,
         sections=sections,
-        galleries=galleries,
-        missing=missing,
+        pairs=report.where(pairs, sample_of),
+        segmented=[inline(path, f"Segmented by {path.parent.parent.name}.") for path in shown if path.is_file()],
+        missing=report.missing,
     )
-    path = target / "index.html"
+    path = report.target / "index.html"
     path.write_text(page)
     ablation.print_tables(cells, found)
     return path
 
 
-def inline(path: Path, caption: str) -> dict[str, str] | None:
-    """A PNG as part of the page itself; None where it is not there."""
-    if not path.is_file():
-        return None
+def inline(path: Path, caption: str) -> dict[str, str]:
+    """A PNG as part of the page itself."""
     return {"source": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), "caption": caption}
 
 
-def backbone_section(target: Path, backbone: str, cells: Sequence[Cell], found: Sequence[Finding]) -> dict[str, Any]:
-    """A backbone's table and curves."""
-    safe = "".join(letter if letter.isalnum() else "_" for letter in backbone)
-    path = target / f"curves_{safe}.png"
-    plots.save(draw_curves(cells), path)
-    caption = "On the validation split, after every epoch: a thin line for each seed, a thick one for their mean."
-    return {"name": backbone, "rows": ablation.table_rows(cells, found), "curves": inline(path, caption)}
+def reorder(drawn: tuple[Figure, str], name: str) -> tuple[Figure, str, str]:
+    return drawn[0], name, drawn[1]
 
 
-def draw_curves(cells: Sequence[Cell]) -> Figure:
-    """Validation accuracy and mean IoU over the epochs, a colour for each cell."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    titles = {"val/pixel_accuracy": "Pixel accuracy", "val/mean_iou": "Mean IoU"}
-    for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        for position, cell in enumerate(cells):
-            colour = SHADES[position % len(SHADES)]
-            lines = [[row[key] for row in run.history if key in row] for run in cell.runs]
-            lines = [line for line in lines if line]
-            for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
-            if lines:
-                shared = min(map(len, lines))
-                mean = np.mean([line[:shared] for line in lines], 0)
-                marker = "o" if shared == 1 else None  # a line of one point would not show
-                axes.plot(range(1, shared + 1), mean, color=colour, linewidth=2.2, label=cell.label, marker=marker)
-        axes.set_title(title, loc="left", fontweight="bold")
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        plots.tidy(axes)
-    if figure.axes[0].lines:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def draw_gallery(target: Path, pair: Pair, sample_of: SampleOf | None) -> dict[str, str] | None:
-    """Image, truth, both predictions and what changed, for the images that the change helped and hurt most."""
-    if not pair.seeds or sample_of is None:
-        return None
-    seed = pair.seeds[0]
-    base, other = pair.base.by_seed()[seed], pair.other.by_seed()[seed]
-    data = base.config["data"]
-    rows = []
-    for name in telling_images(pair):
-        image, truth = sample_of(name)
-        before, after = (np.asarray(Image.open(run.prediction(name))) for run in (base, other))
-        masks = [colourise(mask, data["colours"]) for mask in (truth, before, after)]
-        rows.append([image, *masks, changes(truth, before, after, data["ignore_index"])])
-    short = [pair.base.choices.get(pair.group, "without"), pair.other.choices.get(pair.group, "with")]
-    titles = ["image", "truth", *map(str, short), "repaired, broken"]
-    figure = plots.picture_grid(rows, titles, data["classes"], data["colours"])
-    safe = "".join(letter if letter.isalnum() else "_" for letter in f"{pair.base.label}_{pair.other.label}")
-    path = target / f"pictures_{safe}.png"
-    plots.save(figure, path)
-    caption = (
-        f"{pair.other.label} against {pair.base.label}, seed {seed}. Last column: green where only {short[1]} "
-        f"is right, red where only {short[0]} is, black is void. From the top: two images that gained most, two in the "
-        "middle, two that lost most."
-    )
-    return inline(path, caption)
-
-
-def telling_images(pair: Pair) -> list[str]:
-    """Names of the images to show: the two that gained most accuracy over all common seeds, two in the middle, the two
-    that lost most.
-    """
-    base, other = pair.base.by_seed(), pair.other.by_seed()
-    gains: list[npt.NDArray[np.float64]] = []
-    names: list[str] = []
-    for seed in pair.seeds:
-        before, names = image_accuracy(base[seed])
-        after, _ = image_accuracy(other[seed])
-        gains.append(after - before)
-    ranked = [names[position] for position in np.argsort(-np.mean(gains, 0), kind="stable")]
-    middle = len(ranked) // 2
-    return list(dict.fromkeys(ranked[:2] + ranked[middle : middle + 2] + ranked[-2:]))
-
-
-def image_accuracy(run: Run) -> tuple[npt.NDArray[np.float64], list[str]]:
-    """Pixel accuracy and name of every test image of a run."""
-    counted = run.confusions()
-    assert counted is not None
-    return np.nan_to_num(metric("pixel_accuracy", counted.confusion)), counted.names
+def scans_of(reach: reach_figures.Reach) -> list[Mapping[str, Any]]:
+    """A drawing of each scan of a cell, on the small map that its analysis holds."""
+    arrays = reach.arrays
+    if "orders" not in arrays:
+        return []
+    layouts = zip(arrays["orders"].tolist(), arrays["drawn_sequences"], arrays["drawn_steps"], strict=True)
+    return [
+        {
+            "label": f"{reach.label}: {order}" if order != reach.label else order,
+            "drawing": Markup(draw_scan(sequences, steps, str(escape(f"scan order {order}")))),
+        }
+        for order, sequences, steps in layouts
+    ]

@@ -53,6 +53,14 @@ class Run:
         with np.load(file) as arrays:
             return Confusions(arrays["confusion"], arrays["names"].tolist())
 
+    def analysis(self) -> "dict[str, npt.NDArray[Any]] | None":
+        """What was taken from the network itself after the test; None where the file is not there."""
+        file = self.folder / "analysis.npz"
+        if not file.is_file():
+            return None
+        with np.load(file) as arrays:
+            return dict(arrays)
+
 
 class Confusions(NamedTuple):
     """A confusion matrix for every test image."""

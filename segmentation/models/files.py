@@ -44,6 +44,17 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[
         trust: let `model.json` name parts that are not the project's own; importing them runs their code.
     """
     folder = find_model(path)
+    network, meta = rebuild(folder, trust=trust)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder / WEIGHTS}: does not hold the weights of its {DESCRIPTION}: {reason}") from error
+    return network.eval(), meta
+
+
+def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
+    """The network that a folder's `model.json` describes, with random weights, and its meta; as in `load_model`."""
     description = read_description(folder)
     if not trust:
         for key, name in dotted_names(description["model"]):
@@ -53,12 +64,7 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[
                     "add trust=true if you know where the file comes from"
                 )
     network = build_network(description["model"], len(description["meta"]["classes"]), load_weights=False)
-    try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder / WEIGHTS}: does not hold the weights of its {DESCRIPTION}: {reason}") from error
-    return network.eval(), description["meta"]
+    return network, description["meta"]
 
 
 def find_model(path: str | Path) -> Path:

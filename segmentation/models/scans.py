@@ -64,6 +64,13 @@ def lay_out(order: Tensor, positions: int) -> Plan:
     return Plan(groups, visited.argsort())
 
 
+class Layout(NamedTuple):
+    """Where a scan meets each position of a map."""
+
+    sequences: Tensor  # LongTensor[H, W]: the number of its sequence
+    steps: Tensor  # LongTensor[H, W]: how many of that sequence come before it
+
+
 class Scan(nn.Module):
     """A recurrent cell run over a map along one order.
 
@@ -104,6 +111,14 @@ class Scan(nn.Module):
                 groups, inverse = lay_out(self.order(height, width, **self.arguments), height * width)
                 self._plans[key] = Plan([group.to(device) for group in groups], inverse.to(device))
         return self._plans[key]
+
+    def layout(self, height: int, width: int) -> Layout:
+        """In which sequence, and at which step of it, each position of a map of this size comes."""
+        order = self.order(height, width, **self.arguments)
+        visited = order >= 0
+        found = torch.empty(2, height * width, dtype=torch.long)
+        found[:, order[visited]] = visited.nonzero().T
+        return Layout(*found.view(2, height, width))
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, out_channels, H, W]."""

@@ -55,7 +55,7 @@ class SpatialLSTM(Slot):
         super().__init__(map_stride, stride=stride, residual=residual)
         if combine not in COMBINATIONS:
             raise UserError(f"lstm.combine={combine}: no such choice; {nearest(combine, COMBINATIONS)}")
-        names = [order] if isinstance(order, str) else list(order)
+        self.orders = names = [order] if isinstance(order, str) else list(order)
         if not names:
             raise UserError("lstm.order: an empty list; name at least one scan order")
         self.stacked = combine == "stack"

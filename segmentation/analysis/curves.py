@@ -1,0 +1,36 @@
+"""Validation curves of several cells in one figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from segmentation.analysis import plots
+from segmentation.analysis.runs import Cell
+
+SHADES = ["#6e7781", "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#cf222e"]  # by cell
+
+
+def draw_curves(cells: Sequence[Cell]) -> Figure:
+    """Validation accuracy and mean IoU over the epochs, a colour for each cell."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    titles = {"val/pixel_accuracy": "Pixel accuracy", "val/mean_iou": "Mean IoU"}
+    for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for position, cell in enumerate(cells):
+            colour = SHADES[position % len(SHADES)]
+            lines = [[row[key] for row in run.history if key in row] for run in cell.runs]
+            lines = [line for line in lines if line]
+            for line in lines:
+                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
+            if lines:
+                shared = min(map(len, lines))
+                mean = np.mean([line[:shared] for line in lines], 0)
+                marker = "o" if shared == 1 else None  # a line of one point would not show
+                axes.plot(range(1, shared + 1), mean, color=colour, linewidth=2.2, label=cell.label, marker=marker)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        plots.tidy(axes)
+    if figure.axes[0].lines:
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure

@@ -1,0 +1,94 @@
+"""What each network costs on the machine of the report, and what its gain costs."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from segmentation.analysis.findings import Finding, points
+from segmentation.analysis.runs import Cell
+
+HEADER = ["network", "parameters", "multiply-adds", "latency ms", "images/s", "peak memory MiB",
+          "extra latency ms", "points per ms"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Expense:
+    """Of one network, for images of one size."""
+
+    parameters: int
+    multiply_adds: int  # an image
+    latencies: Sequence[float]  # milliseconds for one image, a value for each round; all networks ran in every round
+    throughput: float  # images a second, in batches
+    memory: float | None  # MiB a batch takes at its peak, beside the weights; None where it cannot be measured
+
+    @property
+    def latency(self) -> float:
+        return float(np.median(self.latencies))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured, on what."""
+
+    device: str
+    precision: str
+    size: tuple[int, int]
+    batch: int
+    expenses: Mapping[str, Expense]  # by the cell's label
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return (
+            f"Measured on {self.device}, {self.precision}: latency of one image of {height} x {width}, throughput and "
+            f"peak memory (beside the weights) of a batch of {self.batch}, forward only, medians of rounds in which "
+            "every network ran."
+        )
+
+
+def extra_latency(base: Expense, other: Expense) -> tuple[float, float, float]:
+    """Median of other - base over the rounds, in ms, and the ends of its 95 % interval by order statistics."""
+    gaps = np.sort(np.subtract(other.latencies, base.latencies))
+    count = len(gaps)
+    first = max(0, int(stats.binom.ppf(0.025, count, 0.5)) - 1)
+    return float(np.median(gaps)), float(gaps[first]), float(gaps[count - 1 - first])
+
+
+def expense_rows(cells: Sequence[Cell], findings: Sequence[Finding], bench: Bench) -> list[list[str]]:
+    """A row of text for each cell that was measured, in the order of `HEADER`; extras are over its base."""
+    rows = []
+    for cell in cells:
+        expense = bench.expenses.get(cell.label)
+        if expense is None:
+            continue
+        found = [finding for finding in findings if finding.pair.other is cell]
+        rows.append(
+            [
+                cell.label,
+                f"{expense.parameters / 1e6:.2f} M",
+                f"{expense.multiply_adds / 1e9:.2f} G",
+                f"{expense.latency:.1f}",
+                f"{expense.throughput:.1f}",
+                "" if expense.memory is None else f"{expense.memory:.0f}",
+                *(price(found[0], bench) if found else ("", "")),
+            ]
+        )
+    return rows
+
+
+def price(finding: Finding, bench: Bench) -> tuple[str, str]:
+    """The extra latency of a pair, and the points of pixel accuracy a millisecond of it buys."""
+    base, other = (bench.expenses.get(cell.label) for cell in (finding.pair.base, finding.pair.other))
+    if base is None or other is None:
+        return "", ""
+    extra, low, high = extra_latency(base, other)
+    text = f"{extra:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return text, points(finding.primary.mean / extra) if low > 0 else "not slower"
+
+
+def as_json(bench: Bench) -> dict[str, Any]:
+    """All of it as plain data."""
+    return {**asdict(bench), "machine": platform.platform()}

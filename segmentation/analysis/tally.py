@@ -1,0 +1,80 @@
+"""Counting the predictions of many runs, image by image, each file read once."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segmentation.analysis.pictures import Pixels
+from segmentation.analysis.runs import Pair, Run
+from segmentation.analysis.strata import Stratum
+
+# name of a test image -> (image [H, W, 3], truth [H, W])
+SampleOf = Callable[[str], tuple[Pixels, Pixels]]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass
+class Tally:
+    """Pixels counted, a list entry for each image."""
+
+    labelled: list[int] = field(default_factory=list)
+    # pixels in each band [bands]: all labelled ones, and those that a run's folder got right
+    pixels: dict[Stratum, list[Counts]] = field(default_factory=lambda: defaultdict(list))
+    correct: dict[tuple[Path, Stratum], list[Counts]] = field(default_factory=lambda: defaultdict(list))
+    # by the pair's position, the seed, and `repaired` or `broken`
+    changed: dict[tuple[int, int, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+
+
+def image_names(pairs: Sequence[Pair]) -> list[str]:
+    """Names of the images that all runs were tested on."""
+    names: list[str] | None = None
+    for run in runs_of(pairs):
+        counted = run.confusions()
+        if counted is None:
+            raise FileNotFoundError(f"{run.folder / 'confusion.npz'}")
+        if names is not None and counted.names != names:
+            raise FileNotFoundError(f"{run.folder / 'confusion.npz'} of the same images as the other runs'")
+        names = counted.names
+    return names or []
+
+
+def runs_of(pairs: Sequence[Pair]) -> list[Run]:
+    """Every run that a pair compares, once."""
+    found: dict[Path, Run] = {}
+    for pair in pairs:
+        for cell in (pair.base, pair.other):
+            found |= {cell.by_seed()[seed].folder: cell.by_seed()[seed] for seed in pair.seeds}
+    return list(found.values())
+
+
+def count_image(
+    tally: Tally, pairs: Sequence[Pair], strata: Sequence[Sequence[Stratum]], name: str, truth: Pixels
+) -> None:
+    """Add one image to the tally."""
+    right: dict[Path, npt.NDArray[np.bool_]] = {}
+    labelled = truth != pairs[0].base.settings["data"]["ignore_index"]
+    for run in runs_of(pairs):
+        right[run.folder] = (np.asarray(Image.open(run.prediction(name))) == truth)[labelled]
+    tally.labelled.append(int(labelled.sum()))
+    bands = {stratum: stratum.assign(truth)[labelled] for stratum in itertools.chain.from_iterable(strata)}
+    for stratum, codes in bands.items():
+        tally.pixels[stratum].append(np.bincount(codes, minlength=len(stratum.bands)))
+    counted = set()
+    for position, pair in enumerate(pairs):
+        for seed in pair.seeds:
+            before, after = (right[cell.by_seed()[seed].folder] for cell in (pair.base, pair.other))
+            tally.changed[position, seed, "repaired"].append(int(np.count_nonzero(after & ~before)))
+            tally.changed[position, seed, "broken"].append(int(np.count_nonzero(before & ~after)))
+            for cell in (pair.base, pair.other):
+                folder = cell.by_seed()[seed].folder
+                for stratum in strata[position]:
+                    if (folder, stratum) not in counted:
+                        counted.add((folder, stratum))
+                        codes = bands[stratum][right[folder]]
+                        tally.correct[folder, stratum].append(np.bincount(codes, minlength=len(stratum.bands)))
