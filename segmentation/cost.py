@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segmentation.analysis.expense import Bench, Expense
 from segmentation.analysis.runs import Cell
-from segmentation.models.files import rebuild
+from segmentation.models.files import find_model, rebuild
 from segmentation.models.network import Network
 from segmentation.models.slot import count_parameters
 from segmentation.trainer import lightning_precision
@@ -30,10 +30,9 @@ MEMORY = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: forg
 
 def measure(cells: Sequence[Cell], device: torch.device) -> Bench:
     """Measure the networks of several cells, as their first runs were trained, one after another in every round."""
-    run = cells[0].runs[0]
-    trainer, data = run.config["trainer"], run.config["data"]
-    precision = lightning_precision(trainer["precision"], device.type)
-    networks = {cell.label: prepare(cell, device, channels_last=trainer["channels_last"]) for cell in cells}
+    networks = {cell.label: prepare(cell, device) for cell in cells}
+    config = cells[0].runs[0].config
+    precision, data = lightning_precision(config["trainer"]["precision"], device.type), config["data"]
     height, width = data["size"] or seen_size(cells[0])
     single, batch = (torch.rand(count, 3, height, width, device=device) for count in (1, data["batch_size"]))
     memory: dict[str, float | None] = {}
@@ -65,10 +64,11 @@ def measure(cells: Sequence[Cell], device: torch.device) -> Bench:
     return Bench(device_name(device), precision, (height, width), len(batch), expenses)
 
 
-def prepare(cell: Cell, device: torch.device, *, channels_last: bool) -> Network:
-    """The network of a cell on its device; its weights do not matter."""
-    network = rebuild(cell.runs[0].folder)[0].eval().to(device)
-    return network.to(memory_format=torch.channels_last) if channels_last else network
+def prepare(cell: Cell, device: torch.device) -> Network:
+    """The network of a cell as it was trained, on a device; its weights do not matter."""
+    run = cell.runs[0]
+    network = rebuild(find_model(run.folder))[0].eval().to(device)
+    return network.to(memory_format=torch.channels_last) if run.config["trainer"]["channels_last"] else network
 
 
 def seen_size(cell: Cell) -> tuple[int, int]:

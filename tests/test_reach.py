@@ -56,7 +56,8 @@ def test_a_scan_reaches_everything_and_rows_only_their_row() -> None:
     everything = Net(lstm("zigzag")).eval()
     assert (influence(everything, everything.slot, torch.rand(1, 3, 6, 7)).slot > 0).all()
     one_row = Net(lstm("rows")).eval()
-    assert influence(one_row, one_row.slot, torch.rand(1, 3, 6, 7)).slot.nonzero()[:, 0].unique().tolist() == [3]
+    reached = influence(one_row, one_row.slot, torch.rand(1, 3, 6, 7)).slot.nonzero()
+    assert set(reached[:, 0].tolist()) == {3}
 
 
 @pytest.mark.parametrize("name", orders.__all__)

@@ -118,14 +118,13 @@ def test_scan_strata_come_from_the_cell_that_scans(tmp_path: Path) -> None:
     make_run(tmp_path / "a", "none", 0, 0.8)
     make_run(tmp_path / "b", "zigzag", 0, 0.8)
     make_run(tmp_path / "c", "mlp", 0, 0.8)
-    steps = np.arange(4).reshape(1, 2, 2)
-    arrays = {
-        "orders": np.array(["zigzag"]),
-        "sequences": np.zeros((1, 2, 2), int),
-        "steps": steps,
-        "cover": np.ones(2),
-    }
-    np.savez(tmp_path / "b" / "analysis.npz", **arrays)
+    np.savez(
+        tmp_path / "b" / "analysis.npz",
+        orders=np.array(["zigzag"]),
+        sequences=np.zeros((1, 2, 2), int),
+        steps=np.arange(4).reshape(1, 2, 2),
+        cover=np.ones(2),
+    )
     found = examine(find_pairs(find_cells(find_runs(tmp_path)[0])), truth_of)
     with_scan = {(where.pair.base.label, where.pair.other.label): len(where.strata) == 3 for where in found}
     assert with_scan == {("none", "zigzag"): True, ("none", "mlp"): False, ("mlp", "zigzag"): True}

@@ -84,10 +84,13 @@ class Report:
             f"gradient over test images and seeds). {reach_figures.describe(reaches)}",
         )
         falloff = self.picture(
-            reach_figures.draw_falloff(reaches, SHADES),
+            reach_figures.draw_falloff(
+                reaches, SHADES, next((cell.label for cell in cells if cell.role == "none"), None)
+            ),
             f"falloff {name}",
             "How that influence falls with distance: in the plane, over the input's pixels; and in steps of the "
-            "network's own scan, over the map that enters it (dashed, dotted: its second and third scan).",
+            "network's own scan, over the map that enters it (dashed: its second scan; dotted: the network without "
+            "a scan, along the same way).",
         )
         return {"pictures": [fields, falloff], "scans": [scan for reach in reaches for scan in scans_of(reach)]}
 

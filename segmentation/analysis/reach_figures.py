@@ -58,17 +58,25 @@ def draw_fields(reaches: Sequence[Reach]) -> Figure:
     return figure
 
 
-def draw_falloff(reaches: Sequence[Reach], shades: Sequence[str]) -> Figure:
-    """Influence against distance in the plane, and against steps of the scan for the cells that have one."""
+def draw_falloff(reaches: Sequence[Reach], shades: Sequence[str], unscanned: str | None) -> Figure:
+    """Influence against distance in the plane, and in steps of the scan for the cells that have one.
+
+    Args:
+        reaches: of the cells.
+        shades: their colours.
+        unscanned: label of the cell without a scan, whose influence is drawn along every scan, dotted.
+    """
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     plane, scan = figure.subplots(1, 2)
+    bare = next((reach for reach in reaches if reach.label == unscanned), None)
     for position, reach in enumerate(reaches):
         colour = shades[position % len(shades)]
-        plane.plot(
-            *falloff(reach.field, plane_distances(reach.field.shape)), color=colour, linewidth=1.4, label=reach.label
-        )
+        distances = plane_distances(reach.field.shape)
+        plane.plot(*falloff(reach.field, distances), color=colour, linewidth=1.4, label=reach.label)
         for number in range(len(reach.arrays.get("steps", ()))):
-            scan.plot(*along_scan(reach, number), color=colour, linewidth=1.4, linestyle=["-", "--", ":"][number % 3])
+            scan.plot(*along_scan(reach, number, reach), color=colour, linewidth=1.4, linestyle=["-", "--"][number % 2])
+            if bare is not None and bare.slot_field.shape == reach.slot_field.shape:
+                scan.plot(*along_scan(reach, number, bare), color=colour, linewidth=1, linestyle=":")
     plane.set_title("In the plane", loc="left", fontweight="bold")
     plane.set_xlabel("pixels of the input from the middle")
     scan.set_title("In the scan", loc="left", fontweight="bold")
@@ -77,17 +85,18 @@ def draw_falloff(reaches: Sequence[Reach], shades: Sequence[str]) -> Figure:
         axes.set_yscale("log")
         plots.tidy(axes)
     plane.set_ylabel("mean influence")
-    figure.legend(
-        *plane.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize="small"
-    )
+    lines, labels = plane.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     return figure
 
 
-def along_scan(reach: Reach, number: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Distances in steps of one of the cell's scans, and the mean influence of the positions that far away."""
-    sequences, steps = reach.arrays["sequences"][number], reach.arrays["steps"][number]
-    down, across = (int(part * side / 2) for part, side in zip(reach.arrays["cover"], steps.shape, strict=True))
-    pooled = shrink(reach.slot_field, int(reach.arrays["pooling"]))
+def along_scan(scanning: Reach, number: int, of: Reach) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Distances in steps of one of a cell's scans, and the mean influence that the map's positions so far away have in
+    a network, where there is any.
+    """
+    sequences, steps = scanning.arrays["sequences"][number], scanning.arrays["steps"][number]
+    down, across = (int(part * side / 2) for part, side in zip(scanning.arrays["cover"], steps.shape, strict=True))
+    pooled = shrink(of.slot_field, int(scanning.arrays["pooling"]))
     distances, means = falloff(pooled, scan_distances(sequences, steps, (down, across)))
     return distances[means > 0], means[means > 0]
 

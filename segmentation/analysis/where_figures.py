@@ -16,12 +16,14 @@ def draw_changes(where: Where) -> Figure:
     """A panel each for the classes and every way to sort the pixels: mean, interval over images, and the seeds."""
     panels = {"Class: change of IoU": where.classes, **where.strata}
     rows = [list(panels.items())[start : start + 2] for start in range(0, len(panels), 2)]
-    heights = [0.27 * max(len(changed) for _, changed in row) + 0.85 for row in rows]
+    lengths = [max(len(changed) for _, changed in row) for row in rows]
+    heights = [0.27 * length + 0.85 for length in lengths]
     figure = Figure(figsize=(10, sum(heights)), layout="constrained")
     grid = figure.subplots(len(rows), 2, squeeze=False, height_ratios=heights)
-    for line, row in zip(grid, rows, strict=True):
+    for line, row, length in zip(grid, rows, lengths, strict=True):
         for axes, (title, changed) in zip(line, row, strict=False):
             draw_panel(axes, title, changed)
+            axes.set_ylim(length - 0.4, -0.6)  # lines equally far apart in both panels, the first on top
         for axes in line[len(row) :]:
             axes.set_axis_off()
     for axes in grid[-1]:
@@ -41,7 +43,6 @@ def draw_panel(axes: Axes, title: str, changed: Sequence[Change]) -> None:
     axes.set_yticks(range(len(changed)), [f"{change.name}  ({percent(change.share)})" for change in changed])
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.tick_params(axis="x", labelsize=8.5)
-    axes.invert_yaxis()
     axes.set_title(title, loc="left", fontweight="bold", fontsize=10)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color="#d8dee4", linewidth=0.6)
