@@ -28,6 +28,7 @@ TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 OTHER_RANK = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
+PLUGINS = {name: f"hydra-{name}-launcher" for name in ("joblib", "submitit", "ray")} | {"ray": "hydra-ray-launcher ray"}
 OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's
 
 
@@ -36,6 +37,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
+            register()  # a launcher may have started a process of its own for the job
             try:
                 function(config)
             except Exception as error:
@@ -85,6 +87,9 @@ def explain(error: BaseException, name: str) -> str | None:
                 return _one_line(str(cause).rpartition("UserError: ")[2])
             case MissingConfigException() if cause.options is not None and cause.missing_cfg_file:
                 group, _, choice = str(cause.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+                plugin = choice.partition("_")[0]
+                if group == "hydra/launcher" and plugin in PLUGINS:
+                    return f"launcher={plugin}: its Hydra plugin is not installed; pip install {PLUGINS[plugin]}"
                 return f"{group}={choice}: no such choice; {nearest(choice, cause.options)}"
             case OverrideParseException():
                 key = str(cause.override).partition("=")[0]

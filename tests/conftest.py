@@ -6,8 +6,9 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network fails at once instead of waiting
 
-import hydra
 import pytest
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
@@ -31,15 +32,17 @@ TINY = (
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Iterator[Compose]:
-    """`compose(*overrides, name="train")`: a command's configuration, its output below the test's own folder."""
+    """`compose(*overrides, name="train", hydra=False)`: a command's configuration, its output below the test's own
+    folder; with Hydra's own where asked.
+    """
     register()
     GlobalHydra.instance().clear()
 
-    def _compose(*overrides: str, name: str = "train") -> DictConfig:
+    def _compose(*overrides: str, name: str = "train", hydra: bool = False) -> DictConfig:
         own = [f"output={tmp_path / 'run'}"] if name == "train" else []
-        return hydra.compose(name, overrides=[*own, *overrides])
+        return compose_config(name, overrides=[*own, *overrides], return_hydra_config=hydra)
 
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         yield _compose
 
 

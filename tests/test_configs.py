@@ -1,5 +1,6 @@
 """A configuration is code: every YAML composes into `train` and builds what it describes."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def choices(group: str) -> list[str]:
 
 def test_every_group_is_built_below() -> None:
     built = {"backbone", "decoder", "lstm", "loss", "optimizer", "scheduler", "data", "augment", "trainer"}
-    assert {group for group, _ in CHOICES} == built | {"callbacks", "logger", "experiment"}
+    assert {group for group, _ in CHOICES} == built | {"callbacks", "logger", "experiment", "launcher", "sweeper"}
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -88,6 +89,16 @@ def test_data_builds(group: str, choice: str, compose: Compose) -> None:
     settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ())))
     data = DataModule(settings["data"], settings["augment"], 0)
     assert len(data.classes) == len(data.colours)
+
+
+@pytest.mark.parametrize(("group", "choice"), [(g, c) for g in ("launcher", "sweeper") for c in choices(g)])
+def test_launcher_and_sweeper_are_those_named(group: str, choice: str, compose: Compose) -> None:
+    module, _, name = compose(f"{group}={choice}", hydra=True).hydra[group]._target_.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+    assert name == {
+        "basic": "BasicLauncher", "joblib": "JoblibLauncher", "submitit": "SlurmLauncher", "ray": "RayLauncher",
+        "grid": "SegmentationSweeper", "optuna": "OptunaSweeper",
+    }[choice]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
