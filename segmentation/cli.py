@@ -26,7 +26,7 @@ TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows 
 # The first process of a distributed run writes its configuration and log; the others would only write beside it.
 # What tells a process of a distributed run which it is: Lightning and torchrun by the first three, Slurm by the last.
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS")
 OTHER_RANK = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
 PLUGINS = {name: f"hydra-{name}-launcher" for name in ("joblib", "submitit", "ray")} | {"ray": "hydra-ray-launcher ray"}
 OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's

@@ -129,7 +129,8 @@ def train_apart(overrides: list[str], folder: str) -> None:
 def main(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     several = str(config.trainer.devices) != "1" or config.trainer.num_nodes > 1
-    if hydra_config.mode is RunMode.MULTIRUN and several:
+    launched = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1  # Slurm started a process for every device
+    if hydra_config.mode is RunMode.MULTIRUN and several and not launched:
         train_apart(list(hydra_config.overrides.task), hydra_config.runtime.output_dir)
     else:
         train(config)
