@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from segmentation.analysis import pictures, plots
@@ -122,12 +123,13 @@ def test_report_without_predictions_says_so(tmp_path: Path) -> None:
     )
 
 
-def test_labels_name_what_was_set_beside_the_choice(tmp_path: Path) -> None:
-    for name, lstm, order in (("a", "none", "spiral"), ("b", "zigzag", "spiral")):
+def test_labels_name_what_was_set_beside_the_choice_unless_for_all(tmp_path: Path) -> None:
+    for name, lstm, order in (("a", "none", "spiral"), ("b", "zigzag", "snake")):
         make_run(tmp_path / name, lstm, 0, 0.8)
-        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(f"- lstm={lstm}\n- lstm.order={order}\n- seed=0\n")
+        words = [f"lstm={lstm}", f"lstm.order={order}", "lstm.stride=8", "seed=0"]
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(words))
     labels = [cell.label for cell in find_cells(find_runs(tmp_path)[0])]
-    assert labels == ["none lstm.order=spiral", "zigzag lstm.order=spiral"]
+    assert labels == ["none lstm.order=spiral", "zigzag lstm.order=snake"]
 
 
 def test_report_of_one_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Figures of how far the networks of one backbone see: their receptive fields, and influence against distance."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ def draw_fields(reaches: Sequence[Reach]) -> Figure:
     for axes, reach in zip(grid.flat, reaches, strict=False):
         logarithm = np.log10(np.maximum(reach.field / top, 10.0**-DECADES))
         picture = axes.imshow(logarithm, cmap="magma", vmin=-DECADES, vmax=0)
-        axes.set_title(reach.label, fontsize=9.5)
+        axes.set_title(textwrap.fill(reach.label, 32), fontsize=9.5)
     bar = figure.colorbar(picture, ax=grid, shrink=0.8, ticks=range(-DECADES, 1))
     bar.ax.set_yticklabels([f"$10^{{{power}}}$" for power in range(-DECADES, 0)] + ["most"], fontsize=8)
     return figure

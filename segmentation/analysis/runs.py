@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,7 +192,8 @@ def label_cells(runs: Sequence[Run]) -> list[str]:
     keys = dict.fromkeys(key for settings in flat for key in settings)
     differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in flat}) > 1]
     groups = list(dict.fromkeys(key.partition(".")[0] for key in differing)) or ["backbone", "decoder", "lstm"]
-    labels = [" ".join(group_label(run, group) for group in groups) for run in runs]
+    shared = set.intersection(*(set(run.overrides) for run in runs))  # said to all, so it tells none apart
+    labels = [" ".join(group_label(run, group, shared) for group in groups) for run in runs]
     if len(set(labels)) < len(labels):  # the same choices with other values in them
         labels = [
             " ".join([label, *(f"{key}={settings[key]}" for key in differing if key in settings)])
@@ -201,11 +202,14 @@ def label_cells(runs: Sequence[Run]) -> list[str]:
     return labels
 
 
-def group_label(run: Run, group: str) -> str:
-    """What the user chose of a group: its YAML's name, or the value itself where it is none, and what else was set."""
+def group_label(run: Run, group: str, shared: Collection[str]) -> str:
+    """What the user chose of a group: its YAML's name, or the value itself where it is none, and what else was set for
+    this run but not for all.
+    """
     value = run.config.get(group)
     choice = str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
-    return " ".join([choice, *(text.lstrip("+") for text in run.overrides if text.lstrip("+").startswith(f"{group}."))])
+    own = [text.lstrip("+") for text in run.overrides if text not in shared]
+    return " ".join([choice, *(text for text in own if text.startswith(f"{group}."))])
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
