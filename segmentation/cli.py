@@ -52,7 +52,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
         def main() -> None:
             register()
-            if any(os.environ.get(rank, "0") != "0" for rank in RANKS):
+            if not is_first_process():
                 sys.argv += OTHER_RANK
             if not shows_traceback:
                 os.environ[OURS] = os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us, whole
@@ -66,6 +66,11 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         return main
 
     return decorate
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the first of several."""
+    return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
 
 
 def end(error: Exception, name: str) -> NoReturn:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmentation.analysis.expense import Bench, Expense
-from segmentation.analysis.runs import Cell
-from segmentation.models.files import find_model, rebuild
+from segmentation.analysis.runs import Cell, Run
+from segmentation.errors import UserError
+from segmentation.models.files import DESCRIPTION, rebuild
 from segmentation.models.network import Network
 from segmentation.models.slot import count_parameters
 from segmentation.trainer import lightning_precision
@@ -28,71 +30,98 @@ LONG = 10.0  # seconds after which a network's rounds of batches end, five at le
 MEMORY = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: forget the peak, and read it
 
 
-def measure(cells: Sequence[Cell], device: torch.device) -> Bench:
-    """Measure the networks of several cells, as their first runs were trained, one after another in every round."""
-    networks = {cell.label: prepare(cell, device) for cell in cells}
-    config = cells[0].runs[0].config
-    precision, data = lightning_precision(config["trainer"]["precision"], device.type), config["data"]
-    height, width = data["size"] or seen_size(cells[0])
-    single, batch = (torch.rand(count, 3, height, width, device=device) for count in (1, data["batch_size"]))
-    memory: dict[str, float | None] = {}
-    latencies: dict[str, list[float]] = {label: [] for label in networks}
-    rates: dict[str, list[float]] = {label: [] for label in networks}
+@dataclass
+class Candidate:
+    """A network as its cell was trained, and what is fed to it."""
 
-    def work(label: str, images: torch.Tensor) -> Callable[[], object]:
-        return functools.partial(forward, networks[label], images, precision)
+    network: Network
+    precision: str
+    single: torch.Tensor  # [1, 3, H, W]
+    batch: torch.Tensor  # [B, 3, H, W]
+    memory: float | None = None
+    latencies: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
 
+    def seconds(self, images: torch.Tensor) -> float:
+        """How long a forward pass takes."""
+        synchronise(images.device)
+        start = time.perf_counter()
+        self.forward(images)
+        synchronise(images.device)
+        return time.perf_counter() - start
+
+    def forward(self, images: torch.Tensor) -> None:
+        """One pass, with autocast where the training had it."""
+        types = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        dtype = types.get(self.precision)
+        with torch.autocast(images.device.type, dtype) if dtype else nullcontext():
+            self.network(images)
+
+    def warm_up(self) -> None:
+        """Let kernels be chosen and orders be laid out, and find a batch that fits."""
+        self.forward(self.single)
+        while True:
+            try:
+                self.memory = peak_memory(functools.partial(self.forward, self.batch), self.batch.device)
+                return
+            except RuntimeError:  # torch's out of memory, on a smaller machine than that of the training
+                if len(self.batch) == 1:
+                    raise
+                self.batch = self.batch[: len(self.batch) // 2]
+
+    def round(self) -> None:
+        """One latency, and one batch unless enough have run."""
+        self.latencies.append(1000 * self.seconds(self.single))
+        if len(self.rates) < 5 or len(self.batch) * sum(1 / rate for rate in self.rates) < LONG:
+            self.rates.append(len(self.batch) / self.seconds(self.batch))
+
+    def expense(self) -> Expense:
+        """All that was measured; the network is of no use afterwards."""
+        height, width = self.single.shape[-2:]
+        parameters, operations = count_parameters(self.network), multiply_adds(self.network, (height, width))
+        rate = float(np.median(self.rates))
+        size, batch = (height, width), len(self.batch)
+        return Expense(size, batch, self.precision, parameters, operations, self.latencies, rate, self.memory)
+
+
+def measure(cells: Sequence[Cell], device: torch.device, *, trust: bool = False) -> Bench:
+    """Measure the networks of several cells, as their first runs were trained, one after another in every round.
+
+    Raises:
+        UserError: for a run whose network cannot be rebuilt; `trust` lets its files name parts that are not the
+            project's own.
+    """
+    candidates = {cell.label: prepare(cell, device, trust=trust) for cell in cells}
     with torch.inference_mode(), Progress(transient=True) as progress:
-        for label in networks:
-            forward(networks[label], single, precision)  # kernels are chosen and orders laid out at the first
-            memory[label] = peak_memory(work(label, batch), device)
+        for candidate in candidates.values():
+            candidate.warm_up()
         for _ in progress.track(range(ROUNDS), description="measuring the cost"):
-            for label in networks:
-                latencies[label].append(1000 * seconds(work(label, single), device))
-                if len(rates[label]) < 5 or len(batch) * sum(1 / rate for rate in rates[label]) < LONG:
-                    rates[label].append(len(batch) / seconds(work(label, batch), device))
-    expenses = {
-        label: Expense(
-            count_parameters(network),
-            multiply_adds(network, (height, width)),
-            latencies[label],
-            float(np.median(rates[label])),
-            memory[label],
-        )
-        for label, network in networks.items()
-    }
-    return Bench(device_name(device), precision, (height, width), len(batch), expenses)
+            for candidate in candidates.values():
+                candidate.round()
+    return Bench(device_name(device), {label: candidate.expense() for label, candidate in candidates.items()})
 
 
-def prepare(cell: Cell, device: torch.device) -> Network:
-    """The network of a cell as it was trained, on a device; its weights do not matter."""
+def prepare(cell: Cell, device: torch.device, *, trust: bool) -> Candidate:
+    """The network of a cell on a device; its weights do not matter."""
     run = cell.runs[0]
-    network = rebuild(find_model(run.folder))[0].eval().to(device)
-    return network.to(memory_format=torch.channels_last) if run.config["trainer"]["channels_last"] else network
+    if not (run.folder / DESCRIPTION).is_file():
+        raise UserError(f"{run.folder / DESCRIPTION}: no such file")
+    trainer, data = run.config["trainer"], run.config["data"]
+    network = rebuild(run.folder, trust=trust)[0].eval().to(device)
+    network = network.to(memory_format=torch.channels_last) if trainer["channels_last"] else network
+    height, width = data["size"] or seen_size(run)
+    single, batch = (torch.rand(count, 3, height, width, device=device) for count in (1, data["batch_size"]))
+    return Candidate(network, lightning_precision(trainer["precision"], device.type), single, batch)
 
 
-def seen_size(cell: Cell) -> tuple[int, int]:
-    """Height and width of the first image that a cell without `data.size` was tested on."""
-    picture = next((cell.runs[0].folder / "predictions").rglob("*.png"))
-    width, height = Image.open(picture).size
-    return height, width
-
-
-def forward(network: Network, images: torch.Tensor, precision: str) -> torch.Tensor:
-    """One pass, with autocast where the training had it."""
-    types = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    with torch.autocast(images.device.type, types[precision]) if precision in types else nullcontext():
-        logits: torch.Tensor = network(images)
-    return logits
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long some work takes."""
-    synchronise(device)
-    start = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - start
+def seen_size(run: Run) -> tuple[int, int]:
+    """Height and width of the first image that a run without `data.size` was tested on."""
+    counted = run.confusions()
+    path = run.prediction(counted.names[0]) if counted else run.folder / "confusion.npz"
+    if counted is None or not path.is_file():
+        raise UserError(f"{path}: no such file, which would tell the size of the images")
+    with Image.open(path) as picture:
+        return picture.height, picture.width
 
 
 def synchronise(device: torch.device) -> None:
@@ -127,8 +156,8 @@ def grown(work: Callable[[], object]) -> float | None:
     """MiB by which this process grows at the peak of some work; None where Linux does not tell."""
     forget, status = MEMORY
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier work left in the allocator would hide this work's
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier work left in the allocator would hide this work's
         before = read_kib(status, "VmRSS")
         forget.write_text("5")
         work()

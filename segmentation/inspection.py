@@ -1,5 +1,6 @@
 """What a report needs from the network itself, taken after the test: `analysis.npz`."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.runfiles import data_of, spread
 from segmentation.task import Evaluation
 
+log = logging.getLogger(__name__)
 DRAWN = 20  # positions along the longer side of the map on which a scan order is drawn
 
 
@@ -39,7 +41,12 @@ class Inspection(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Evaluation)
         if trainer.is_global_zero and self.images > 0:
-            arrays = inspect(pl_module.network, data_of(trainer), self.images, pl_module.device)
+            try:
+                arrays = inspect(pl_module.network, data_of(trainer), self.images, pl_module.device)
+            except Exception as error:  # a part without gradients, memory that a backward pass exceeds: no run's end
+                reason = " ".join(str(error).split())[:200]
+                log.warning(f"analysis.npz left out: the network could not be inspected ({reason})")
+                return
             partial = self.folder / "analysis.partial.npz"
             np.savez_compressed(partial, **arrays)
             partial.replace(self.folder / "analysis.npz")

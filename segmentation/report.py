@@ -11,18 +11,26 @@ if TYPE_CHECKING:
     from segmentation.analysis.tally import SampleOf
 
 
-def find_samples(folder: Path) -> "SampleOf | None":
-    """The test images and masks by name, read as the first finished run was told; None where they are not there."""
+def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
+    """The test images and masks by name, read as the first finished run was told; None where they are not there, are
+    other files than those tested on, or are read by code that is not the project's own.
+    """
     from omegaconf import OmegaConf
 
     from segmentation.analysis.runs import find_runs
     from segmentation.data.module import DataModule
+    from segmentation.targets import is_ours
 
     run = find_runs(folder)[0][0]
     try:
-        config = OmegaConf.to_container(OmegaConf.create(dict(run.config)).data, resolve=True)
-        reader = DataModule(config, {}, 0).reader(run.metrics["split"])  # type: ignore[arg-type]
-    except UserError:
+        config: Any = OmegaConf.to_container(OmegaConf.create(dict(run.config)).data, resolve=True)
+        if not trust and not is_ours(config["reader"].get("_target_", "")):
+            return None
+        data = DataModule(config, {}, 0)
+        reader = data.reader(run.metrics["split"])
+        if data.contract(run.metrics["split"])["files_hash"] != run.metrics["files_hash"]:
+            return None
+    except (UserError, KeyError):
         return None
     position = {name: index for index, name in enumerate(reader.names)}
 
@@ -33,7 +41,7 @@ def find_samples(folder: Path) -> "SampleOf | None":
     return sample_of
 
 
-def find_measure(device: str) -> "Measure":
+def find_measure(device: str, *, trust: bool) -> "Measure":
     """What measures the cost of networks on a device."""
     import functools
 
@@ -45,7 +53,7 @@ def find_measure(device: str) -> "Measure":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"--device {device}: not on this machine; choose cpu{', cuda' * torch.cuda.is_available()}")
-    return functools.partial(measure, device=torch.device(device))
+    return functools.partial(measure, device=torch.device(device), trust=trust)
 
 
 def main() -> None:
@@ -55,6 +63,7 @@ def main() -> None:
         "--device", default="auto", help="measure the networks' cost on it: cpu, cuda (default: cuda if there)"
     )
     parser.add_argument("--no-cost", action="store_true", help="do not measure what the networks cost on this machine")
+    parser.add_argument("--trust", action="store_true", help="let the runs' files name code that is not the project's")
     options = parser.parse_args()
     folder: Path = options.dir
     try:
@@ -62,8 +71,8 @@ def main() -> None:
             raise UserError(f"{folder}: no such folder; give that of a run or a sweep")
         from segmentation.analysis.page import write_report
 
-        measure = None if options.no_cost else find_measure(options.device)
-        page = write_report(folder, find_samples(folder), measure)
+        measure = None if options.no_cost else find_measure(options.device, trust=options.trust)
+        page = write_report(folder, find_samples(folder, trust=options.trust), measure)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     print(f"report: {page}")

@@ -1,5 +1,6 @@
 """Are the `_target_`s of a configuration there, and do they take the keywords given? Asked before data is read."""
 
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +9,8 @@ from hydra.utils import get_object
 
 from segmentation.errors import UserError, nearest
 
+# What files from elsewhere may name.
+TRUSTED = ("segmentation.models.", "segmentation.data.", "segmentation_models_pytorch.")
 # Hydra's own keywords beside `_target_`.
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -22,6 +25,20 @@ def check_targets(config: Any, path: str = "") -> None:
     elif isinstance(config, Sequence) and not isinstance(config, str):
         for index, value in enumerate(config):
             check_targets(value, f"{path}[{index}]")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a dotted path from a file names what a trusted package defines, and nothing that it only imports: what is
+    named is imported and called, so it could run any code.
+    """
+    module, _, attribute = name.rpartition(".")
+    if not module.startswith(TRUSTED):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return False
+    return str(getattr(found, "__module__", "")).startswith(TRUSTED)
 
 
 def _check(config: Mapping[str, Any], path: str) -> None:

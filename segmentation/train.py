@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import LAUNCHED, command
+from segmentation.cli import LAUNCHED, command, is_first_process
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
@@ -28,29 +30,37 @@ def train(config: DictConfig) -> dict[str, Any]:
     Returns:
         The scores of the test, or those of the last validation where `test=false`; empty where neither ran.
     """
-    from pathlib import Path
-
-    import pytorch_lightning as pl
-    from hydra.utils import instantiate
-
-    from segmentation.callbacks import FinalScores, History
-    from segmentation.checkpoints import best_weights, check_resumable, find_checkpoint, load_weights
-    from segmentation.data.module import DataModule
-    from segmentation.models.files import save_model
+    from segmentation.checkpoints import find_checkpoint
+    from segmentation.lock import claim
     from segmentation.optim import optimizer_class
-    from segmentation.runfiles import TestFiles
     from segmentation.targets import check_targets
-    from segmentation.trainer import build_trainer
 
     folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train, resume=config.resume)
     config.output = str(folder)
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
     optimizer_class(config.optimizer.name)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = DataModule(settings["data"], settings["augment"], config.seed)
+    with claim(folder) if is_first_process() else nullcontext():
+        return fit_and_test(settings, folder, checkpoint)
+
+
+def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None) -> dict[str, Any]:
+    """Train and test in a folder, going on from a checkpoint where there is one; as `train`."""
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    from segmentation.callbacks import FinalScores, History
+    from segmentation.checkpoints import best_weights, check_resumable, load_weights
+    from segmentation.data.module import DataModule
+    from segmentation.models.files import save_model
+    from segmentation.runfiles import TestFiles
+    from segmentation.trainer import build_trainer
+
+    training, testing = settings["train"], settings["test"]
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    data = DataModule(settings["data"], settings["augment"], settings["seed"])
     history = History(folder)
-    if not config.train:
+    if not training:
         history.read()
     callbacks = [history, *instantiate(settings["callbacks"]).values()]
     callbacks += [TestFiles(folder, history), FinalScores(describe(settings))]  # metrics.json last: it ends the run
@@ -58,18 +68,18 @@ def train(config: DictConfig) -> dict[str, Any]:
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
     task = build_task(settings, data)
-    data.check(*(["train", "val"] if config.train else []), *([data.test_split] if config.test else []))
-    if config.train:
+    data.check(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
+    if training:
         check_resumable(task, checkpoint)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         load_weights(task, best_weights(trainer))
     else:
         load_weights(task, checkpoint)
-    if trainer.is_global_zero and (config.train or not (folder / "model.safetensors").exists()):
+    if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):
         meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
-    if config.test:
+    if testing:
         trainer.test(task, data, verbose=False)
     return task.results.get("test") or task.results.get("val") or {}
 

@@ -119,7 +119,8 @@ def test_report_without_predictions_says_so(tmp_path: Path) -> None:
         path.unlink()
     shapes = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
     assert re.search(
-        r"Left out, since not there: .*predictions/i0\.png", write_report(tmp_path, lambda name: shapes).read_text()
+        r"Left out: where the networks differ: .*predictions/i0\.png",
+        write_report(tmp_path, lambda name: shapes).read_text(),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import MissingConfigException
 from hydra.plugins.launcher import Launcher
 
@@ -48,7 +48,7 @@ def test_jobs_run_the_failed_one_is_told_and_resuming_runs_it_alone(launcher: Se
 
 
 class Dying(Launcher):
-    """Finishes its first job, and loses the process of the second."""
+    """Finishes job 0, loses its processes over job 1, and so does not come to job 2."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,18 +56,25 @@ class Dying(Launcher):
     def setup(self, **_: Any) -> None: ...
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        (self.folder / "0").mkdir()
-        (self.folder / "0" / "metrics.json").touch()
-        raise RuntimeError("a worker was killed")
+        results = []
+        for words in job_overrides:
+            number = words[-1].removeprefix("hydra.sweep.subdir=")
+            if number == "1":
+                raise RuntimeError("a worker was killed")
+            assert not (self.folder / number).exists(), "run twice"
+            (self.folder / number).mkdir()
+            (self.folder / number / "metrics.json").touch()
+            results.append(JobReturn(status=JobStatus.COMPLETED))
+        return results
 
 
-def test_a_lost_process_fails_only_the_jobs_that_had_not_finished(tmp_path: Path) -> None:
-    jobs = [Job([f"seed={number}"], {"test": True}, str(number), tmp_path / str(number)) for number in (0, 1)]
-    outcomes = list(run_jobs(Dying(tmp_path), jobs, 2, Ledger(tmp_path)))
-    assert outcomes[0].reason is None
+def test_a_lost_process_fails_its_job_alone(tmp_path: Path) -> None:
+    jobs = [Job([f"seed={number}"], {"test": True}, str(number), tmp_path / str(number)) for number in (0, 1, 2)]
+    outcomes = list(run_jobs(Dying(tmp_path), jobs, 3, Ledger(tmp_path)))
+    assert [outcome.reason is None for outcome in outcomes] == [True, False, True]
     assert "a worker was killed" in (outcomes[1].reason or "")
     events = [json.loads(line)["event"] for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert events == ["planned", "planned", "finished", "failed"]
+    assert events == [*["planned"] * 3, "finished", "failed", "finished"]
 
 
 @pytest.mark.parametrize(

@@ -76,18 +76,23 @@ def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 def test_a_search_goes_on_where_it_ended_and_prunes(tmp_path: Path) -> None:
     folder = tmp_path / "search"
-    first = run(folder, "hydra.sweeper.trials=2", "trainer.max_epochs=2")
+    first = run(folder, "hydra.sweeper.trials=2", "trainer.max_epochs=3")
     assert first.returncode == 0, first.stderr[-2000:]
     done = trials(folder)
     assert [trial.state for trial in done] == [TrialState.COMPLETE] * 2
     assert [trial.value for trial in done] == [score(folder / name, "val/mean_iou") for name in ("0", "1")]
-    assert len(done[0].intermediate_values) == 2
+    assert len(done[0].intermediate_values) == 3
     assert not (folder / "0" / "metrics.json").exists()  # never looks at the test images
     best = json.loads((folder / "best.json").read_text())
     assert best["value"] == max(trial.value or 0 for trial in done)
+    assert best["folder"] == str(folder / str(best["trial"]))
 
     again = run(folder, "hydra.sweeper.trials=2")
     assert again.stderr.strip().splitlines()[-1].startswith(f"error: {folder}: holds a sweep already; add resume=true")
+    other = run(folder, "hydra.sweeper.trials=3", "resume=true", "trainer.max_epochs=3", "optimizer.weight_decay=0.5")
+    assert "its study 'search' searches with another everything else" in other.stderr
+    wider = run(folder, "hydra.sweeper.trials=3", "resume=true", "trainer.max_epochs=3", "lstm=none,snake")
+    assert "its study 'search' searches with another lstm" in wider.stderr
     # A pruner for which every trial is hopeless.
     pruner = "hydra.sweeper.pruner"
     hopeless = (f"{pruner}._target_=optuna.pruners.ThresholdPruner", f"+{pruner}.lower=2", f"{pruner}.n_warmup_steps=0")
@@ -98,6 +103,12 @@ def test_a_search_goes_on_where_it_ended_and_prunes(tmp_path: Path) -> None:
     assert [trial.state for trial in after] == [*[TrialState.COMPLETE] * 2, TrialState.PRUNED]
     assert len({trial.params["optimizer.lr"] for trial in after}) == 3  # the sampler did not begin anew
     assert len(json.loads((folder / "2" / "history.json").read_text())) == 1
+
+
+def test_a_misspelt_range_ends_the_search_before_it_begins(tmp_path: Path) -> None:
+    failed = run(tmp_path / "search", "optimizer.rate=interval(0.1,0.2)")
+    assert failed.stderr.strip().splitlines()[-1].startswith("error: optimizer.rate: no such key; did you mean")
+    assert not (tmp_path / "search" / "study.db").exists()
 
 
 @pytest.mark.slow

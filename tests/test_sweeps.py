@@ -34,6 +34,8 @@ def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
 
 def test_a_job_has_finished_when_its_last_file_is_there(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
+    assert not is_finished(tmp_path, test=False)  # its description comes after it
+    (tmp_path / "model.json").touch()
     assert is_finished(tmp_path, test=False)
     assert not is_finished(tmp_path, test=True)
     (tmp_path / "metrics.json").touch()

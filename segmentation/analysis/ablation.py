@@ -138,7 +138,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
     """The tables and sentences in the terminal, in two tables a backbone so that 80 columns are enough."""
-    console = Console()
+    console = Console(markup=False)  # labels hold brackets
     for backbone, members in by_backbone(cells).items():
         rows = table_rows(members, findings)
         split = members[0].runs[0].metrics["split"]

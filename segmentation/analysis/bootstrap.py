@@ -4,6 +4,7 @@ Neighbouring frames of a video resemble one another, so drawing single frames wo
 (Künsch, 1989). It answers another question than the seeds do, and its spread is told apart from theirs.
 """
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from segmentation.analysis.metrics import metric
 from segmentation.analysis.statistics import ALPHA
@@ -81,19 +83,30 @@ def image_bootstrap(
         metric(name, draw(after, units, draws)) - metric(name, draw(before, units, draws))
         for before, after in zip(base, other, strict=True)
     ]
-    return spread_of(np.mean(gains, 0))
+    return spread_of(np.mean(gains, 0), units)
 
 
 def draw(counts: npt.NDArray[Any], units: Units, draws: int = DRAWS) -> Values:
     """Sums [draws, ...] of an image's counts [images, ...] over units drawn anew, the same units at every call."""
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(units.number, np.full(units.number, 1 / units.number), draws).astype(np.float64)
     summed = np.zeros((units.number, *counts.shape[1:]))
     np.add.at(summed, units.of_image, counts)
-    return np.tensordot(weights, summed, 1)
+    return np.tensordot(draw_weights(units.number, draws), summed, 1)
 
 
-def spread_of(values: Values) -> Spread:
-    """The 95 % interval and standard deviation of draws [draws]; draws without a value are left out."""
-    low, high = np.nanquantile(values, [ALPHA / 2, 1 - ALPHA / 2])
+@functools.lru_cache(maxsize=4)
+def draw_weights(number: int, draws: int) -> Values:
+    """How often each unit is drawn [draws, number]."""
+    rng = np.random.default_rng(0)
+    return rng.multinomial(number, np.full(number, 1 / number), draws).astype(np.float64)
+
+
+def spread_of(values: Values, units: Units) -> Spread:
+    """The 95 % interval and standard deviation of draws [draws]; draws without a value are left out.
+
+    Percentiles of few units lie too close together: they are taken further out, as far as a t interval of so many units
+    is wider than a normal one of the plug-in variance (the expanded percentile interval of Hesterberg, 2015).
+    """
+    number = max(units.number, 2)
+    tail = stats.norm.cdf(stats.t.ppf(ALPHA / 2, number - 1) * math.sqrt(number / (number - 1)))
+    low, high = np.nanquantile(values, [tail, 1 - tail])
     return Spread(float(low), float(high), float(np.nanstd(values, ddof=1)))

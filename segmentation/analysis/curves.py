@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from segmentation.analysis import plots
 from segmentation.analysis.runs import Cell
 
-SHADES = ["#6e7781", "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#cf222e"]  # by cell
+# By cell; as many as `experiment=orders` has.
+SHADES = ["#6e7781", "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#cf222e", "#1b7c83", "#54aeff",
+          "#24292f", "#e16f24"]  # fmt: skip
 
 
 def draw_curves(cells: Sequence[Cell]) -> Figure:

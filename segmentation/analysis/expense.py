@@ -11,7 +11,7 @@ from scipy import stats
 from segmentation.analysis.findings import Finding, points
 from segmentation.analysis.runs import Cell
 
-HEADER = ["network", "parameters", "multiply-adds", "latency ms", "images/s", "peak memory MiB",
+HEADER = ["network", "image", "parameters", "multiply-adds", "latency ms", "images/s", "peak memory MiB",
           "extra latency ms", "points per ms"]  # fmt: skip
 
 
@@ -19,6 +19,9 @@ HEADER = ["network", "parameters", "multiply-adds", "latency ms", "images/s", "p
 class Expense:
     """Of one network, for images of one size."""
 
+    size: tuple[int, int]  # height and width of the images
+    batch: int
+    precision: str
     parameters: int
     multiply_adds: int  # an image
     latencies: Sequence[float]  # milliseconds for one image, a value for each round; all networks ran in every round
@@ -35,17 +38,16 @@ class Bench:
     """What was measured, on what."""
 
     device: str
-    precision: str
-    size: tuple[int, int]
-    batch: int
     expenses: Mapping[str, Expense]  # by the cell's label
 
     def __str__(self) -> str:
-        height, width = self.size
+        batches, precisions = (
+            " or ".join(dict.fromkeys(str(getattr(expense, key)) for expense in self.expenses.values()))
+            for key in ("batch", "precision")
+        )
         return (
-            f"Measured on {self.device}, {self.precision}: latency of one image of {height} x {width}, throughput and "
-            f"peak memory (beside the weights) of a batch of {self.batch}, forward only, medians of rounds in which "
-            "every network ran."
+            f"Measured on {self.device}, {precisions}: latency of one image, throughput and peak memory (beside the "
+            f"weights) of a batch of {batches}, forward only, medians of rounds in which every network ran."
         )
 
 
@@ -68,6 +70,7 @@ def expense_rows(cells: Sequence[Cell], findings: Sequence[Finding], bench: Benc
         rows.append(
             [
                 cell.label,
+                f"{expense.size[0]} x {expense.size[1]}",
                 f"{expense.parameters / 1e6:.2f} M",
                 f"{expense.multiply_adds / 1e9:.2f} G",
                 f"{expense.latency:.1f}",
@@ -86,7 +89,7 @@ def price(finding: Finding, bench: Bench) -> tuple[str, str]:
         return "", ""
     extra, low, high = extra_latency(base, other)
     text = f"{extra:+.2f} [{low:+.2f}, {high:+.2f}]"
-    return text, points(finding.primary.mean / extra) if low > 0 else "not slower"
+    return text, points(finding.primary.mean / extra) if low > 0 else "not measurably slower"
 
 
 def as_json(bench: Bench) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The report of a run or a sweep: one HTML page that needs nothing else, with its tables and pictures beside it."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from segmentation.analysis.gallery import draw_gallery
 from segmentation.analysis.runs import Cell, Pair, find_cells, find_pairs, find_runs
 from segmentation.analysis.scan_drawings import draw_scan
 from segmentation.analysis.tally import SampleOf
-from segmentation.analysis.where import Where, as_rows, examine
+from segmentation.analysis.where import Where, as_rows, comparable, examine
 from segmentation.errors import UserError
 
 # Cells of one backbone -> what they cost on this machine.
@@ -41,8 +42,7 @@ class Report:
 
     def picture(self, figure: Figure, name: str, caption: str) -> dict[str, str]:
         """Write a figure as PNG, and give it as part of the page itself."""
-        safe = "".join(letter if letter.isalnum() else "_" for letter in name)
-        path = self.target / f"{safe}.png"
+        path = self.target / f"{file_name(name)}.png"
         plots.save(figure, path)
         return inline(path, caption)
 
@@ -61,8 +61,8 @@ class Report:
             return None
         try:
             bench = measure(cells)
-        except UserError as error:
-            self.missing.append(f"what the networks of {name} cost ({error})")
+        except Exception as error:  # measuring, on whatever machine this is, must not cost the user the report
+            self.missing.append(f"what the networks of {name} cost ({' '.join(str(error).split())[:300]})")
             return None
         path = self.target / "cost.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
@@ -71,10 +71,11 @@ class Report:
 
     def reach(self, name: str, cells: Sequence[Cell]) -> Section | None:
         """Receptive fields and scans, from what the runs took from their networks."""
-        reaches = reach_figures.find_reach(cells)
-        without = [run.folder.name for cell in cells for run in cell.runs if run.analysis() is None]
+        reaches, without = reach_figures.find_reach(cells)
         if without:
-            self.missing.append(f"analysis.npz of {', '.join(without)}, which says how far the networks see")
+            self.missing.append(
+                f"how far {', '.join(without)} see: analysis.npz is not there, not of one size, or not finite"
+            )
         if not reaches:
             return None
         fields = self.picture(
@@ -99,15 +100,23 @@ class Report:
         if not pairs:
             return []
         if sample_of is None:
-            self.missing.append("the images and masks of the test split, which say where the networks differ")
+            self.missing.append("where the networks differ: the images and masks of the test split are not there")
             return []
+        usable, without = comparable(pairs)
+        self.missing += [f"where the networks differ: {reason}" for reason in without]
         try:
-            found = examine(pairs, sample_of)
-            (self.target / "where.json").write_text(json.dumps(as_rows(found), indent=2) + "\n")
-            return [self.pair(where, sample_of) for where in found]
-        except (FileNotFoundError, UserError) as error:
-            self.missing.append(f"{error}, which says where the networks differ")
+            found = examine(usable, sample_of)
+            sections = [self.pair(where, sample_of) for where in found]
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            UserError,
+        ) as error:  # predictions or masks missing, torn or of other data
+            self.missing.append(f"where the networks differ: {error}")
             return []
+        (self.target / "where.json").write_text(json.dumps(as_rows(found), indent=2) + "\n")
+        return sections
 
     def pair(self, where: Where, sample_of: SampleOf) -> Section:
         """Where one pair differs."""
@@ -116,9 +125,10 @@ class Report:
             where_figures.draw_changes(where),
             f"where {name}",
             f"{where.pair.other.label} - {where.pair.base.label}: change of each class's IoU, and of the accuracy in "
-            "each kind of pixel, with its share of all pixels. A point is the mean over seeds, a tick one seed, a line "
-            f"the 95 % interval over {where.units.words}; full and blue where it leaves out zero, which one in twenty "
-            "does by chance.",
+            "each kind of pixel, with its share of all pixels; edges of void count as boundaries. A point is the mean "
+            f"over seeds, a tick one seed, a line the 95 % interval over {where.units.words}, for these trained "
+            "networks; full and blue where it and the t interval over seeds both leave out zero, uncorrected for the "
+            "number of lines.",
         )
         images = self.picture(where_figures.draw_images(where), f"images {name}", where_figures.describe_images(where))
         gallery = self.picture(*reorder(draw_gallery(where.pair, sample_of), f"pictures {name}"))
@@ -144,7 +154,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
     found = judge(find_pairs(cells))
     pairs = [finding.pair for finding in found]
     report = Report(folder / "report")
-    (report.target / "cost.json").unlink(missing_ok=True)
+    for name in ("cost.json", "where.json"):
+        (report.target / name).unlink(missing_ok=True)
     ablation.write_tables(report.target, cells, found)
     sections = [report.backbone(*group, found, measure) for group in ablation.by_backbone(cells).items()]
     shown = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
@@ -176,6 +187,14 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
 def inline(path: Path, caption: str) -> dict[str, str]:
     """A PNG as part of the page itself."""
     return {"source": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), "caption": caption}
+
+
+def file_name(name: str) -> str:
+    """A name for a file, of no more than 90 characters, that no other name has."""
+    safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return (
+        safe if len(safe) <= 80 and "__" not in safe else f"{safe[:80]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    )
 
 
 def reorder(drawn: tuple[Figure, str], name: str) -> tuple[Figure, str, str]:

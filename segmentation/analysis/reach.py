@@ -34,10 +34,12 @@ def influence(network: nn.Module, slot: nn.Module, image: Tensor) -> Fields:
     # A test runs in inference mode; and cuDNN has no backward pass for recurrent networks in evaluation mode.
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         image = image.clone().requires_grad_()
-        logits = network(image)
+        try:
+            logits = network(image)
+        finally:
+            handle.remove()
         score = logits[0, :, logits.shape[-2] // 2, logits.shape[-1] // 2].max()
-        gradients = torch.autograd.grad(score, [image, entering[0]])
-    handle.remove()
+        gradients = torch.autograd.grad(score, [image, entering[0]], allow_unused=True, materialize_grads=True)
     return Fields(*(gradient[0].float().abs().sum(0) for gradient in gradients))
 
 

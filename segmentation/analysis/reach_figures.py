@@ -29,15 +29,23 @@ class Reach:
     arrays: Arrays  # of its first run
 
 
-def find_reach(cells: Sequence[Cell]) -> list[Reach]:
-    """Of the cells whose runs all left their analysis, of one size."""
+def find_reach(cells: Sequence[Cell]) -> tuple[list[Reach], list[str]]:
+    """Of the cells whose runs all left their analysis, of one size, and the labels of the others."""
     found: list[Reach] = []
     for cell in cells:
         known = [arrays for run in cell.runs if (arrays := run.analysis()) is not None]
-        if len(known) == len(cell.runs) and all(arrays["field"].shape == known[0]["field"].shape for arrays in known):
+        sums = [arrays[key].sum() for arrays in known for key in FIELDS]
+        if len(known) == len(cell.runs) and all(np.isfinite(sums)) and all(sums) and one_size(known):
             field, slot_field = (np.mean([arrays[key] / arrays[key].sum() for arrays in known], 0) for key in FIELDS)
             found.append(Reach(cell.label, field, slot_field, known[0]))
-    return [reach for reach in found if reach.field.shape == found[0].field.shape]
+    alike = [reach for reach in found if reach.field.shape == found[0].field.shape]
+    labels = {reach.label for reach in alike}
+    return alike, [cell.label for cell in cells if cell.label not in labels]
+
+
+def one_size(known: Sequence[Arrays]) -> bool:
+    """Whether all fields of several runs have the same shapes."""
+    return all(arrays[key].shape == known[0][key].shape for arrays in known for key in FIELDS)
 
 
 def draw_fields(reaches: Sequence[Reach]) -> Figure:

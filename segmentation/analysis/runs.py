@@ -124,7 +124,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
         else:
             unfinished.append(run)
     if not finished:
-        started = f", only {len(unfinished)} unfinished" if unfinished else ""
+        started = f", only {len(unfinished)} unfinished or not tested" if unfinished else ""
         raise UserError(f"{folder}: no finished run in it{started}; give the folder of a run or a sweep")
     return finished, unfinished
 

@@ -24,6 +24,7 @@ class Tally:
     """Pixels counted, a list entry for each image."""
 
     labelled: list[int] = field(default_factory=list)
+    shapes: set[tuple[int, ...]] = field(default_factory=set)  # of the masks
     # pixels in each band [bands]: all labelled ones, and those that a run's folder got right
     pixels: dict[Stratum, list[Counts]] = field(default_factory=lambda: defaultdict(list))
     correct: dict[tuple[Path, Stratum], list[Counts]] = field(default_factory=lambda: defaultdict(list))
@@ -31,15 +32,19 @@ class Tally:
     changed: dict[tuple[int, int, str], list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
-def image_names(pairs: Sequence[Pair]) -> list[str]:
-    """Names of the images that all runs were tested on."""
+def image_names(pair: Pair) -> list[str]:
+    """Names of the images that all runs of a pair were tested on.
+
+    Raises:
+        FileNotFoundError: where a run does not say.
+    """
     names: list[str] | None = None
-    for run in runs_of(pairs):
+    for run in runs_of([pair]):
         counted = run.confusions()
         if counted is None:
-            raise FileNotFoundError(f"{run.folder / 'confusion.npz'}")
+            raise FileNotFoundError(f"{run.folder / 'confusion.npz'} is not there")
         if names is not None and counted.names != names:
-            raise FileNotFoundError(f"{run.folder / 'confusion.npz'} of the same images as the other runs'")
+            raise FileNotFoundError(f"{run.folder / 'confusion.npz'} is of other images")
         names = counted.names
     return names or []
 
@@ -62,6 +67,7 @@ def count_image(
     for run in runs_of(pairs):
         right[run.folder] = (np.asarray(Image.open(run.prediction(name))) == truth)[labelled]
     tally.labelled.append(int(labelled.sum()))
+    tally.shapes.add(truth.shape)
     bands = {stratum: stratum.assign(truth)[labelled] for stratum in itertools.chain.from_iterable(strata)}
     for stratum, codes in bands.items():
         tally.pixels[stratum].append(np.bincount(codes, minlength=len(stratum.bands)))

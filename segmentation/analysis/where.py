@@ -13,6 +13,7 @@ from rich.progress import track
 
 from segmentation.analysis.bootstrap import Spread, Units, draw, find_units, spread_of
 from segmentation.analysis.runs import Pair, Run
+from segmentation.analysis.statistics import paired_difference
 from segmentation.analysis.strata import Stratum, boundary_distance, region_size, scan_position
 from segmentation.analysis.tally import Counts, SampleOf, Tally, count_image, image_names
 
@@ -27,6 +28,12 @@ class Change(NamedTuple):
     seeds: list[float]  # the change at each seed
     mean: float
     images: Spread
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the interval over images and the t interval over seeds both leave out zero."""
+        over_seeds = paired_difference(self.seeds)
+        return (self.images.low > 0 or self.images.high < 0) and over_seeds.excludes_zero
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,39 @@ class Where:
 def examine(pairs: Sequence[Pair], sample_of: SampleOf) -> list[Where]:
     """Read every prediction once, and say where each pair differs.
 
+    Args:
+        pairs: as `comparable` has them.
+        sample_of: a test image and its mask by name.
+
     Raises:
-        FileNotFoundError: where a run's predictions or confusion matrices are not there.
+        OSError, ValueError: where a run's predictions are not there or not of these images.
     """
-    pairs = [pair for pair in pairs if pair.seeds]
     if not pairs:
         return []
-    names = image_names(pairs)
+    names = image_names(pairs[0])
     general, scans = [boundary_distance(), region_size()], scan_strata(pairs)
     strata = [general + scans.get(scanning(pair), []) for pair in pairs]
     tally = Tally()
     for name in track(names, "reading predictions", transient=True):
         count_image(tally, pairs, strata, name, sample_of(name)[1])
+    if len(tally.shapes) > 1 and pairs[0].base.settings["data"].get("size") is None:
+        strata = [general for _ in pairs]  # the network saw maps of several shapes, and its scan is known on one only
     return [summarise(tally, position, pair, strata[position], names) for position, pair in enumerate(pairs)]
+
+
+def comparable(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+    """The pairs whose runs all counted the same images, and why the others are left out."""
+    usable: list[Pair] = []
+    reasons = []
+    for pair in pairs:
+        try:
+            if usable and image_names(pair) != image_names(usable[0]):
+                raise FileNotFoundError("other images were tested")
+            image_names(pair)
+            usable.append(pair)
+        except FileNotFoundError as error:
+            reasons.append(f"{pair.other.label} - {pair.base.label} ({error})")
+    return usable, reasons
 
 
 def scanning(pair: Pair) -> str:
@@ -93,7 +120,7 @@ def summarise(tally: Tally, position: int, pair: Pair, strata: Sequence[Stratum]
         counted = np.mean([tally.changed[position, seed, kind] for seed in pair.seeds], 0)
         shares[kind] = counted / np.maximum(labelled, 1)
         drawn = draw(counted, units) / draw(labelled, units)
-        totals[kind] = (float(counted.sum() / labelled.sum()), spread_of(drawn))
+        totals[kind] = (float(counted.sum() / labelled.sum()), spread_of(drawn, units))
     return Where(pair, units, class_changes(pair, units), by_stratum, shares["repaired"], shares["broken"], totals)
 
 
@@ -115,7 +142,9 @@ def changes(
         gained = np.mean([after - before for before, after in zip(base, other, strict=True)], 0)
         drawn = draw(gained, units) / draw(pixels, units)
     return [
-        as_change(name, total[band] / total.sum(), seeds, drawn, band) for band, name in enumerate(bands) if total[band]
+        as_change(name, total[band] / total.sum(), seeds, spread_of(drawn[:, band], units), band)
+        for band, name in enumerate(bands)
+        if total[band]
     ]
 
 
@@ -131,7 +160,7 @@ def class_changes(pair: Pair, units: Units) -> list[Change]:
     averaged = np.mean(drawn, 0)
     classes = pair.base.settings["data"]["classes"]
     return [
-        as_change(name, truth[label] / truth.sum(), seeds, averaged, label)
+        as_change(name, truth[label] / truth.sum(), seeds, spread_of(averaged[:, label], units), label)
         for label, name in enumerate(classes)
         if truth[label]
     ]
@@ -152,9 +181,9 @@ def iou(parts: npt.NDArray[Any]) -> Values:
         return np.where(truth > 0, right / (truth + predicted - right), np.nan)
 
 
-def as_change(name: str, share: float, seeds: Sequence[Values], drawn: Values, index: int) -> Change:
+def as_change(name: str, share: float, seeds: Sequence[Values], images: Spread, index: int) -> Change:
     values = [float(seed[index]) for seed in seeds]
-    return Change(name, float(share), values, float(np.mean(values)), spread_of(drawn[:, index]))
+    return Change(name, float(share), values, float(np.mean(values)), images)
 
 
 def as_rows(found: Sequence[Where]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def draw_changes(where: Where) -> Figure:
 def draw_panel(axes: Axes, title: str, changed: Sequence[Change]) -> None:
     """A line for each band, from the top."""
     for position, change in enumerate(changed):
-        sure = change.images.low > 0 or change.images.high < 0
+        sure = change.stands_out
         colour = MEAN if sure else UNSURE
         axes.plot([100 * change.images.low, 100 * change.images.high], [position] * 2, color=colour, linewidth=1.6)
         axes.plot(100 * change.mean, position, "o", color=colour, markersize=5.5, fillstyle="full" if sure else "none")

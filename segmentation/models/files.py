@@ -10,11 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from segmentation.errors import UserError
 from segmentation.models.network import Network, build_network
+from segmentation.targets import is_ours
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 1
-# What a model.json from elsewhere may name: a dotted path is imported and called, so it can run any code.
-TRUSTED = ("segmentation.models.", "segmentation_models_pytorch.")
 
 
 def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
@@ -58,10 +57,10 @@ def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, An
     description = read_description(folder)
     if not trust:
         for key, name in dotted_names(description["model"]):
-            if not name.startswith(TRUSTED):
+            if not is_ours(name):
                 raise UserError(
                     f"{folder / DESCRIPTION}: {key} names {name!r}, which is not the project's own and would run code; "
-                    "add trust=true if you know where the file comes from"
+                    "trust it (trust=true; --trust for report) if you know where the file comes from"
                 )
     network = build_network(description["model"], len(description["meta"]["classes"]), load_weights=False)
     return network, description["meta"]

@@ -55,14 +55,20 @@ def run_jobs(
 
 
 def run_batch(launcher: Launcher, jobs: Sequence[Job], number: int) -> list[Outcome]:
-    """Run jobs together. Where the launcher itself fails (a process killed, a node lost), files tell what finished."""
+    """Run jobs together; those that a failing launcher (a process killed, a node lost) leaves, once more, each alone.
+
+    A job that is still running elsewhere refuses to run twice, and says so.
+    """
     words = [[*job.overrides, f"hydra.sweep.subdir={job.folder.name}"] for job in jobs]
     try:
         results = launcher.launch(words, initial_job_idx=number)
     except Exception as error:
-        log.error(f"the launcher failed: {type(error).__name__}: {error}")
-        cause = f"its process ended ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        return [Outcome(job, None if job.finished else cause, None) for job in jobs]
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        log.error(f"the launcher failed: {said}")
+        if len(jobs) == 1:
+            return [Outcome(jobs[0], None if jobs[0].finished else f"its process ended ({said})", None)]
+        alone = [[Outcome(job, None, None)] if job.finished else run_batch(launcher, [job], number) for job in jobs]
+        return [outcome for outcomes in alone for outcome in outcomes]
     return [Outcome(job, why_failed(result), result) for job, result in zip(jobs, results, strict=True)]
 
 
@@ -75,8 +81,8 @@ def why_failed(result: JobReturn) -> str | None:
     return " ".join((reason or f"{type(cause).__name__}: {cause}").split())[:300]
 
 
-def conclude(folder: Path, outcomes: Sequence[Outcome], total: int) -> None:
-    """End a sweep: nothing where all went well, else what failed, why, and how to run it again.
+def conclude(folder: Path, outcomes: Sequence[Outcome], total: int, *, repeat: str = "to run them again") -> None:
+    """End a sweep: nothing where all went well, else what failed, why, and the command `repeat`.
 
     Raises:
         UserError: where a job failed.
@@ -85,7 +91,7 @@ def conclude(folder: Path, outcomes: Sequence[Outcome], total: int) -> None:
     for outcome in failed:
         print(f"failed: {outcome.job.folder}: {' '.join(outcome.job.overrides)}: {outcome.reason}", file=sys.stderr)
     if failed:
-        raise UserError(f"{len(failed)} of {total} jobs failed; to run them again: {again(folder)}")
+        raise UserError(f"{len(failed)} of {total} jobs failed; {repeat}: {again(folder)}")
 
 
 def refuse_used(folder: Path, ledger: Ledger, configs: Sequence[Mapping[str, Any]]) -> None:

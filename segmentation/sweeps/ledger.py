@@ -31,7 +31,7 @@ def identity(config: Mapping[str, Any]) -> str:
 
 def is_finished(job: Path, *, test: bool) -> bool:
     """Whether a job has written its last file."""
-    return (job / ("metrics.json" if test else "model.safetensors")).is_file()
+    return (job / ("metrics.json" if test else "model.json")).is_file()
 
 
 class Ledger:

@@ -22,6 +22,7 @@ class Prune(pl.Callback):
     def __init__(self, storage: str, study: str, trial: int, pruner: BasePruner, monitor: str) -> None:
         self.trial = Trial(load_study(study_name=study, storage=storage, pruner=pruner), trial)
         self.monitor = monitor
+        self.trial.set_user_attr(PRUNED, False)  # of a start that was killed
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         hopeless = False

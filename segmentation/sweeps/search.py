@@ -40,6 +40,14 @@ def distribution(override: Override) -> BaseDistribution:
     raise UserError(f"{key}: Optuna cannot search this; give values, range(...) or interval(...)")
 
 
+def lowest(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """One point of a space: the first choices and the lower ends."""
+    return {
+        key: where.choices[0] if isinstance(where, CategoricalDistribution) else where.low  # type: ignore[attr-defined]
+        for key, where in space.items()
+    }
+
+
 def as_overrides(params: Mapping[str, Any]) -> list[str]:
     """A trial's parameters as words of a command line."""
     return [f"{key}={value}" for key, value in params.items()]

@@ -1,6 +1,7 @@
 """A search: Optuna is asked for each trial and told what came of it; Hydra's launchers run the trials."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,17 @@ import optuna
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import BaseTrial, TrialState
 
 from segmentation.config import better
+from segmentation.errors import UserError
 from segmentation.sweeps.jobs import Job, Outcome, run_jobs
 from segmentation.sweeps.ledger import Ledger, identity
 from segmentation.sweeps.pruning import PRUNED
-from segmentation.sweeps.search import as_overrides, as_word, score
+from segmentation.sweeps.search import as_overrides, as_word, lowest, score
+
+SEARCH, FOLDER = "search", "folder"  # attributes of a study and of a trial: what is searched, and whose trial it is
 
 
 @dataclass
@@ -64,7 +68,14 @@ class Search:
         return outcomes
 
     def open_study(self) -> Study:
-        """The study in its storage, made where it is not there."""
+        """The study in its storage, made where it is not there.
+
+        Raises:
+            UserError: where the storage holds another search under this name.
+        """
+        self.compose(
+            [*self.fixed, *as_overrides(lowest(self.space))]
+        )  # a misspelt key ends the search before it begins
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self.name,
@@ -72,6 +83,16 @@ class Search:
             direction="minimize" if better(self.monitor) == "min" else "maximize",
             load_if_exists=True,
         )
+        own = {key: json.loads(distribution_to_json(where)) for key, where in self.space.items()}
+        own |= {"everything else": identity(self.compose(self.fixed))}
+        known = study.user_attrs.get(SEARCH, own)
+        for key in sorted(known.keys() | own.keys()):
+            if known.get(key) != own.get(key):
+                raise UserError(
+                    f"{self.storage}: its study {self.name!r} searches with another {key}; "
+                    "give it as it was, or choose another hydra.sweeper.study or hydra.sweep.dir"
+                )
+        study.set_user_attr(SEARCH, own)
         # A sampler that began anew with its seed would repeat the first trials of a study that goes on.
         seed = self.sampler.get("seed")
         shifted = {} if seed is None else {"seed": seed + len(study.trials)}
@@ -79,26 +100,41 @@ class Search:
         return study
 
     def run_trials(self, study: Study) -> list[Outcome]:
-        """Run what a killed sweep left running, then as many new trials as are missing."""
-        ours = set(self.ledger.folders().values())  # others may search the same study side by side
-        running = study.get_trials(states=(TrialState.RUNNING,))
-        waiting: list[BaseTrial] = [trial for trial in running if str(trial.number) in ours]
-        done = len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        """Run what a killed sweep left running, then new trials until there are enough, failed ones among them."""
+        waiting: list[BaseTrial] = [
+            trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if self.owns(trial)
+        ]
         if study.trials:
+            done = self.done(study)
             print(f"{self.folder}: {done} of {self.trials} trials had finished, {max(0, self.trials - done)} to run")
-        asked = max(0, self.trials - done)
         outcomes: list[Outcome] = []
-        while asked > 0:
-            size = min(asked, self.size)
+        failed = 0
+        while (size := min(self.size, self.trials - self.done(study) - failed)) > 0:
             batch, waiting = waiting[:size], waiting[size:]
-            batch += [study.ask(self.space) for _ in range(size - len(batch))]
+            batch += [self.ask(study) for _ in range(size - len(batch))]
             jobs = [self.job(trial) for trial in batch]
             missing = [job for job in jobs if not job.finished]
             outcomes += run_jobs(self.launcher, missing, size, self.ledger, first=batch[0].number)
-            for trial, job in zip(batch, jobs, strict=True):
-                self.tell(study, trial, job)
-            asked -= size
+            failed += sum(not self.tell(study, trial, job) for trial, job in zip(batch, jobs, strict=True))
         return outcomes
+
+    def done(self, study: Study) -> int:
+        """How many trials have ended, and those that other sweeps on the same study are running."""
+        trials = study.get_trials(deepcopy=False)
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        return sum(
+            trial.state in ended or (trial.state is TrialState.RUNNING and not self.owns(trial)) for trial in trials
+        )
+
+    def ask(self, study: Study) -> BaseTrial:
+        """A new trial, marked as this sweep's."""
+        trial = study.ask(self.space)
+        trial.set_user_attr(FOLDER, str(self.folder.resolve()))
+        return trial
+
+    def owns(self, trial: BaseTrial) -> bool:
+        """Whether this sweep asked for the trial."""
+        return bool(trial.user_attrs.get(FOLDER) == str(self.folder.resolve()))
 
     def job(self, trial: BaseTrial) -> Job:
         """What runs a trial: its parameters, and the callback that may end it early."""
@@ -114,14 +150,20 @@ class Search:
         config = self.compose(words)
         return Job(words, config, identity(config), self.folder / str(trial.number))
 
-    def tell(self, study: Study, trial: BaseTrial, job: Job) -> None:
-        """What came of a trial, from the files of its run."""
-        if not job.finished:
+    def tell(self, study: Study, trial: BaseTrial, job: Job) -> bool:
+        """What came of a trial, from the files of its run; whether it ended."""
+        try:
+            value = score(job.folder, self.monitor) if job.finished else None
+        except UserError as error:
+            print(f"{job.folder}: {error}", file=sys.stderr)
+            value = None
+        if value is None:
             study.tell(trial.number, state=TrialState.FAIL)
         elif study.trials[trial.number].user_attrs.get(PRUNED):
             study.tell(trial.number, state=TrialState.PRUNED)
         else:
-            study.tell(trial.number, score(job.folder, self.monitor))
+            study.tell(trial.number, value)
+        return value is not None
 
     def report(self, study: Study) -> None:
         """The best trial, in the terminal and in best.json."""
@@ -131,7 +173,8 @@ class Search:
             print(f"{self.folder}: no trial has ended ({counts})")
             return
         best = study.best_trial
-        found = {"trial": best.number, "value": best.value, "params": best.params}
+        folder = Path(best.user_attrs[FOLDER]) / str(best.number)
+        found = {"trial": best.number, "value": best.value, "params": best.params, "folder": str(folder)}
         (self.folder / "best.json").write_text(json.dumps(found, indent=2) + "\n")
-        print(f"best of {len(states)} trials ({counts}): {best.value:.4f} in {self.folder / str(best.number)}")
+        print(f"best of {len(states)} trials ({counts}): {best.value:.4f} in {folder}")
         print(f"  {' '.join(as_overrides(best.params))}")

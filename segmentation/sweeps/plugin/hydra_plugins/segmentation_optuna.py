@@ -59,7 +59,8 @@ class OptunaSweeper(BasicSweeper):
         assert self.hydra_context is not None
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        overrides = list({override.get_key_element(): override for override in parsed}.values())  # the last one counts
         space = find_space(overrides)
         fixed = [override.input_line or "" for override in overrides if not override.is_sweep_override()]
         shared = self.compose(fixed)
@@ -82,7 +83,7 @@ class OptunaSweeper(BasicSweeper):
             pruner=self.pruner,
         )
         outcomes = search.run()
-        conclude(folder, outcomes, self.trials)
+        conclude(folder, outcomes, self.trials, repeat="to try others in their place")
         return [outcome.result for outcome in outcomes]
 
     def compose(self, words: list[str]) -> dict[str, Any]:

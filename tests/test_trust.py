@@ -1,0 +1,43 @@
+"""Files from elsewhere may only name what the project itself defines."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segmentation.errors import UserError
+from segmentation.models.files import rebuild
+from segmentation.targets import is_ours
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("segmentation.models.controls.MLP", True),
+        ("segmentation.models.controls.identity", True),
+        ("segmentation.data.reader.FileReader", True),
+        ("segmentation.models.controls.torch.hub.load", False),  # what a module imports is not its own
+        ("segmentation.models.controls.Tensor", False),
+        ("segmentation.models.files.importlib.import_module", False),
+        ("segmentation.data.reader.Image.open", False),
+        ("segmentation.models.nothing.Here", False),
+        ("os.system", False),
+        ("segmentation.modelsx.Evil", False),
+    ],
+)
+def test_only_what_the_project_defines_is_its_own(name: str, wanted: bool) -> None:
+    assert is_ours(name) is wanted
+
+
+def test_a_description_cannot_reach_through_the_projects_modules(tmp_path: Path) -> None:
+    target = {
+        "_target_": "segmentation.models.controls.torch.hub.load",
+        "repo_or_dir": str(tmp_path),
+        "source": "local",
+    }
+    (tmp_path / "hubconf.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    model = {"backbone": {"name": "resnet18"}, "decoder": {}, "lstm": target | {"model": "x"}}
+    (tmp_path / "model.json").write_text(json.dumps({"format": 1, "model": model, "meta": {"classes": ["a", "b"]}}))
+    with pytest.raises(UserError, match=r"lstm\._target_ names 'segmentation\.models\.controls\.torch\.hub\.load'"):
+        rebuild(tmp_path)
+    assert not (tmp_path / "pwned").exists()
