@@ -109,7 +109,7 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_report_without_masks_says_so(tmp_path: Path) -> None:
     assert (
-        "Left out, since not there: the images and masks of the test split"
+        "Left out: where the networks differ: the images and masks of the test split are not there"
         in write_report(make_sweep(tmp_path), None).read_text()
     )
 
