@@ -17,7 +17,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## the study in miniature on synthetic data, and its report (about 3 minutes)
+demo: $(READY)  ## the study in miniature on synthetic data, and its report (about 4 minutes)
 	rm -rf outputs/demo
 	$(BIN)/python -m segmentation.train --multirun experiment=demo hydra.sweep.dir=outputs/demo
 	$(BIN)/python -m segmentation.report outputs/demo

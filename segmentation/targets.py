@@ -32,13 +32,13 @@ def is_ours(name: str) -> bool:
     named is imported and called, so it could run any code.
     """
     module, _, attribute = name.rpartition(".")
-    if not module.startswith(TRUSTED):
+    if not f"{module}.".startswith(TRUSTED):
         return False
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
         return False
-    return str(getattr(found, "__module__", "")).startswith(TRUSTED)
+    return f"{getattr(found, '__module__', '')}.".startswith(TRUSTED)
 
 
 def _check(config: Mapping[str, Any], path: str) -> None:

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from segmentation.config import CONF
 from segmentation.errors import UserError
 from segmentation.models.files import rebuild
 from segmentation.targets import is_ours
@@ -21,12 +23,23 @@ from segmentation.targets import is_ours
         ("segmentation.models.files.importlib.import_module", False),
         ("segmentation.data.reader.Image.open", False),
         ("segmentation.models.nothing.Here", False),
+        ("segmentation_models_pytorch.Unet", True),
+        ("segmentation_models_pytorch.torch.hub.load", False),
+        ("segmentation_models_pytorch.base.initialization.nn.Linear", False),
         ("os.system", False),
         ("segmentation.modelsx.Evil", False),
     ],
 )
 def test_only_what_the_project_defines_is_its_own(name: str, wanted: bool) -> None:
     assert is_ours(name) is wanted
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("decoder/*.yaml")) + sorted(CONF.glob("lstm/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_part_of_the_configuration_is_the_projects_own(path: Path) -> None:
+    target = (yaml.safe_load(path.read_text()) or {}).get("_target_", "segmentation.models.spatial_lstm.SpatialLSTM")
+    assert is_ours(target)
 
 
 def test_a_description_cannot_reach_through_the_projects_modules(tmp_path: Path) -> None:
