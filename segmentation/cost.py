@@ -17,8 +17,9 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode
 
+from segmentation.analysis.cells import Cell
 from segmentation.analysis.expense import Bench, Expense
-from segmentation.analysis.runs import Cell, Run
+from segmentation.analysis.runs import Run
 from segmentation.errors import UserError
 from segmentation.models.files import DESCRIPTION, rebuild
 from segmentation.models.network import Network

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:
-    from segmentation.analysis.page import Measure
+    from segmentation.analysis.sections import Measure
     from segmentation.analysis.tally import SampleOf
 
 

@@ -12,10 +12,11 @@ import yaml
 from PIL import Image
 
 from segmentation.analysis import pictures, plots
+from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.gallery import telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
-from segmentation.analysis.runs import find_cells, find_pairs, find_runs
+from segmentation.analysis.runs import find_runs
 from segmentation.errors import UserError
 from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
 

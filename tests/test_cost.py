@@ -10,10 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_latency
 from segmentation.analysis.findings import judge
 from segmentation.analysis.page import write_report
-from segmentation.analysis.runs import find_cells, find_pairs, find_runs
+from segmentation.analysis.runs import find_runs
 from segmentation.cost import grown, measure, multiply_adds
 from segmentation.models.network import Network, build_network
 from segmentation.train import model_settings, train

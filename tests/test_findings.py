@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import Finding, as_row, images_sentence, judge, sentence
-from segmentation.analysis.runs import find_cells, find_pairs, find_runs
+from segmentation.analysis.runs import find_runs
 from tests.made_up import make_run
 
 SEEDS = 5

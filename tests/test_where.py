@@ -9,8 +9,9 @@ import pytest
 
 from segmentation.analysis import pictures
 from segmentation.analysis.bootstrap import find_units
+from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.metrics import class_scores
-from segmentation.analysis.runs import find_cells, find_pairs, find_runs
+from segmentation.analysis.runs import find_runs
 from segmentation.analysis.strata import boundary_distance, region_size, scan_position
 from segmentation.analysis.where import as_rows, changes, comparable, examine
 from segmentation.models import orders

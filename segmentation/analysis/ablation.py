@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from segmentation.analysis.cells import Cell
 from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, points, sentence
-from segmentation.analysis.runs import Cell
 from segmentation.analysis.statistics import Difference, mean_and_spread
 
 HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "mean accuracy %", "parameters", "training",

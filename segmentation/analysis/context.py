@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from segmentation.analysis.cells import Cell
 from segmentation.analysis.findings import Finding, points
-from segmentation.analysis.runs import Cell
 
 # What a control still has of what the LSTM has.
 LEFT = {

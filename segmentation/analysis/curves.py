@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from segmentation.analysis import plots
-from segmentation.analysis.runs import Cell
+from segmentation.analysis.cells import Cell
 
 # By cell; as many as `experiment=orders` has.
 SHADES = ["#6e7781", "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#cf222e", "#1b7c83", "#54aeff",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from segmentation.analysis.cells import Cell
 from segmentation.analysis.findings import Finding, points
-from segmentation.analysis.runs import Cell
 
 HEADER = ["network", "image", "parameters", "multiply-adds", "latency ms", "images/s", "peak memory MiB",
           "extra latency ms", "points per ms"]  # fmt: skip

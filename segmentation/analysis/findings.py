@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmentation.analysis.bootstrap import Spread, Units, find_units, image_bootstrap
-from segmentation.analysis.runs import Pair
+from segmentation.analysis.cells import Pair
 from segmentation.analysis.statistics import (
     ALPHA,
     Decision,

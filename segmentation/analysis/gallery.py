@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segmentation.analysis import plots
+from segmentation.analysis.cells import Pair
 from segmentation.analysis.metrics import metric
 from segmentation.analysis.pictures import changes, colourise
-from segmentation.analysis.runs import Pair, Run
+from segmentation.analysis.runs import Run
 from segmentation.analysis.tally import SampleOf
 
 

@@ -23,6 +23,13 @@ def class_scores(confusion: Counts) -> dict[str, Values]:
     return {name: np.where(truth > 0, values, np.nan) for name, values in found.items()}
 
 
+def iou(parts: Counts) -> Values:
+    """IoU of each class [..., C] from right, true and predicted pixels [..., 3, C]; NaN without true ones."""
+    right, truth, predicted = np.moveaxis(parts, -2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(truth > 0, right / (truth + predicted - right), np.nan)
+
+
 def metric(name: str, confusion: Counts) -> Values:
     """`pixel_accuracy`, or `mean_` of a class score over the classes that are there, [...] from counts [..., C, C]."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from segmentation.analysis import plots
+from segmentation.analysis.cells import Cell
 from segmentation.analysis.reach import falloff, plane_distances, radius, scan_distances, shrink
-from segmentation.analysis.runs import Cell
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 FIELDS = ("field", "slot_field")

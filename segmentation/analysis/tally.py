@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segmentation.analysis.cells import Pair
 from segmentation.analysis.pictures import Pixels
-from segmentation.analysis.runs import Pair, Run
+from segmentation.analysis.runs import Run
 from segmentation.analysis.strata import Stratum
 
 # name of a test image -> (image [H, W, 3], truth [H, W])

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from rich.progress import track
 
 from segmentation.analysis.bootstrap import Spread, Units, draw, find_units, spread_of
-from segmentation.analysis.runs import Pair, Run
+from segmentation.analysis.cells import Pair
+from segmentation.analysis.metrics import iou
+from segmentation.analysis.runs import Run
 from segmentation.analysis.statistics import paired_difference
 from segmentation.analysis.strata import Stratum, boundary_distance, region_size, scan_position
 from segmentation.analysis.tally import Counts, SampleOf, Tally, count_image, image_names
@@ -172,13 +174,6 @@ def iou_parts(run: Run) -> Counts:
     assert counted is not None
     confusion = counted.confusion
     return np.stack([np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(2), confusion.sum(1)], 1)
-
-
-def iou(parts: npt.NDArray[Any]) -> Values:
-    """IoU of each class [..., C] from right, true and predicted pixels [..., 3, C]; NaN without true ones."""
-    right, truth, predicted = np.moveaxis(parts, -2, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(truth > 0, right / (truth + predicted - right), np.nan)
 
 
 def as_change(name: str, share: float, seeds: Sequence[Values], images: Spread, index: int) -> Change:

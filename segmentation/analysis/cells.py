@@ -1,0 +1,153 @@
+"""The cells of a study: runs that differ in nothing but their seed; and the pairs of cells that differ in one thing."""
+
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segmentation.analysis.runs import Run
+from segmentation.errors import UserError
+
+ROLES = ("none", "lstm", "control")
+# What tells where, how fast or how far a run went, but not which network was trained in which way.
+NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger", "callbacks")
+NOT_THE_DATA = ("root", "num_workers", "check")
+CONTROLS = "segmentation.models.controls."
+IDENTITY = f"{CONTROLS}identity"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in nothing but their seed."""
+
+    label: str
+    settings: Mapping[str, Any]
+    choices: Mapping[str, str]
+    runs: Sequence[Run]  # by seed
+
+    def by_seed(self) -> dict[int, Run]:
+        return {run.seed: run for run in self.runs}
+
+    @property
+    def role(self) -> str:
+        """What stands in the LSTM's place: `none`, a `control`, or an `lstm`."""
+        target, order = self.settings["lstm"].get("_target_", ""), self.settings["lstm"].get("order")
+        if target == IDENTITY:
+            return "none"
+        return "control" if target.startswith(CONTROLS) or order == "shuffle" else "lstm"
+
+    def values(self, metric: str) -> list[float]:
+        return [run.metrics[metric] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells that differ in one group, compared at the seeds that both have."""
+
+    group: str
+    base: Cell
+    other: Cell
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(self.base.by_seed().keys() & self.other.by_seed().keys())
+
+    def differences(self, metric: str) -> list[float]:
+        """other - base, at each common seed."""
+        base, other = self.base.by_seed(), self.other.by_seed()
+        return [other[seed].metrics[metric] - base[seed].metrics[metric] for seed in self.seeds]
+
+
+def find_cells(runs: Sequence[Run]) -> list[Cell]:
+    """Runs grouped by all that their configuration says but the seed, labelled by what differs between the groups.
+
+    Raises:
+        UserError: for runs whose scores cannot be compared, and for two runs of one cell with the same seed.
+    """
+    check_contracts(runs)
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(json.dumps(cell_settings(run), sort_keys=True), []).append(run)
+    labels = label_cells([members[0] for members in grouped.values()])
+    cells = []
+    for label, members in zip(labels, grouped.values(), strict=True):
+        ordered = sorted(members, key=lambda run: run.seed)
+        for first, second in itertools.pairwise(ordered):
+            if first.seed == second.seed:
+                raise UserError(
+                    f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"
+                )
+        cells.append(Cell(label, cell_settings(ordered[0]), ordered[0].choices, ordered))
+    return sorted(cells, key=lambda cell: (ROLES.index(cell.role), cell.label))
+
+
+def check_contracts(runs: Sequence[Run]) -> None:
+    """Raise a UserError unless all scores were computed on the same files in the same way."""
+    first = runs[0]
+    for run in runs[1:]:
+        for key, value in run.contract.items():
+            if value != first.contract[key]:
+                raise UserError(
+                    f"{run.folder}: its {key} is {value!r} instead of {first.contract[key]!r} as in {first.folder}; "
+                    "their scores do not compare"
+                )
+
+
+def cell_settings(run: Run) -> dict[str, Any]:
+    """The run's configuration without what leaves the trained network as it is."""
+    settings = {key: value for key, value in run.config.items() if key not in NOT_THE_CELL}
+    settings["data"] = {key: value for key, value in settings.get("data", {}).items() if key not in NOT_THE_DATA}
+    return settings
+
+
+def label_cells(runs: Sequence[Run]) -> list[str]:
+    """A short name for each of several configurations, of the settings in which they differ."""
+    flat = [dict(flatten(cell_settings(run))) for run in runs]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in flat}) > 1]
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in differing)) or ["backbone", "decoder", "lstm"]
+    shared = set.intersection(*(set(run.overrides) for run in runs))  # said to all, so it tells none apart
+    labels = [" ".join(group_label(run, group, shared) for group in groups) for run in runs]
+    if len(set(labels)) < len(labels):  # the same choices with other values in them
+        labels = [
+            " ".join([label, *(f"{key}={settings[key]}" for key in differing if key in settings)])
+            for label, settings in zip(labels, flat, strict=True)
+        ]
+    return labels
+
+
+def group_label(run: Run, group: str, shared: Collection[str]) -> str:
+    """What the user chose of a group: its YAML's name, or the value itself where it is none, and what else was set for
+    this run but not for all.
+    """
+    value = run.config.get(group)
+    choice = str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
+    own = [text.lstrip("+") for text in run.overrides if text not in shared]
+    return " ".join([choice, *(text for text in own if text.startswith(f"{group}."))])
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
+    """Everything against none and the LSTMs against their controls, all else equal; where neither is there to compare
+    with, whatever pairs differ in one other group.
+    """
+    pairs = []
+    for base in cells:
+        for other in cells:
+            groups = [key for key in base.settings if base.settings[key] != other.settings.get(key)]
+            if len(groups) == 1:
+                pairs.append(Pair(groups[0], base, other))
+    wanted = [("none", "lstm"), ("none", "control"), ("control", "lstm")]
+    against = [pair for pair in pairs if pair.group == "lstm" and (pair.base.role, pair.other.role) in wanted]
+    if against:
+        return sorted(against, key=lambda pair: wanted.index((pair.base.role, pair.other.role)))
+    order = {id(cell): position for position, cell in enumerate(cells)}
+    return [pair for pair in pairs if order[id(pair.base)] < order[id(pair.other)]]
