@@ -26,7 +26,8 @@ class Inspection(pl.Callback):
     """Effective receptive fields, and the scan's way over the map, in `analysis.npz`.
 
     - `field` [H, W], `slot_field` [h, w]: mean influence on the middle pixel, of the input and of the map before the
-      LSTM, all images brought to `data.size`, or to the first one's; `cover`: the part of the map, down and across, that the image fills
+      LSTM, all images brought to `data.size`, or to the first one's
+    - `cover`: the part of the map, down and across, that the image fills
     - `orders`, `sequences` and `steps` [orders, h', w']: where each scan meets each position; `drawn_*`: the same on a
       small map; `pooling`: h over h'
 
