@@ -1,6 +1,7 @@
 """What Lightning calls during a training besides the task: history, pictures, and TensorBoard's hparams."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,27 @@ class History(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+
+
+class ProgressBar(pl.callbacks.RichProgressBar):
+    """Lightning's bar, whose numbers are fetched from the device about once a second instead of after every step.
+
+    Fetching a number makes the host wait until the device has done all it was told; meanwhile it tells it nothing new.
+
+    Args:
+        seconds: between two looks at the numbers.
+        bar: arguments of Lightning's.
+    """
+
+    def __init__(self, seconds: float = 1.0, **bar: Any) -> None:
+        super().__init__(**bar)
+        self.seconds = seconds
+        self._fetched: tuple[float, dict[str, Any]] = (-math.inf, {})
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        if time.monotonic() - self._fetched[0] > self.seconds or not trainer.training:
+            self._fetched = (time.monotonic(), dict(super().get_metrics(trainer, pl_module)))
+        return self._fetched[1]
 
 
 class ValidationImages(pl.Callback):

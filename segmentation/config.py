@@ -59,6 +59,8 @@ class DataConfig:
     group: str | None = None  # regular expression over a sample's name; its first group names the video
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
     check: bool = True  # read every file before training begins
+    cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time
+    cache_gib: float = 8.0  # what the folder may grow to, old caches going first; a split that is larger is not kept
     batch_size: int = 8  # images an optimizer step, over all processes
     eval_batch_size: int = 1
     num_workers: int = 2  # a process

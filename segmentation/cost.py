@@ -1,6 +1,5 @@
 """Measure what the networks of a report cost: parameters, multiply-adds, latency, throughput and peak memory."""
 
-import ctypes
 import functools
 import gc
 import platform
@@ -17,6 +16,7 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode
 
+from segmentation.allocator import release_freed_memory
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.expense import Bench, Expense
 from segmentation.analysis.runs import Run
@@ -157,13 +157,13 @@ def grown(work: Callable[[], object]) -> float | None:
     """MiB by which this process grows at the peak of some work; None where Linux does not tell."""
     forget, status = MEMORY
     gc.collect()
+    release_freed_memory()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier work left in the allocator would hide this work's
         before = read_kib(status, "VmRSS")
         forget.write_text("5")
         work()
         return (read_kib(status, "VmHWM") - before) / 1024
-    except (OSError, AttributeError, LookupError):
+    except (OSError, LookupError):
         return None
 
 

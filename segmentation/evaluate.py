@@ -36,7 +36,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
     data.test_split = choose_split(config.split, data)
-    data.check(data.test_split)
+    data.prepare(data.test_split)
 
     # Of the run's trainer only what the figures depend on: its devices and limits were those of the training.
     kept = {key: data_config.trainer[key] for key in ("precision", "channels_last") if "trainer" in data_config}

@@ -1,5 +1,6 @@
 """Optimizers with a learning rate of their own for the backbone, and schedules over the steps of a training."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,12 +34,13 @@ def optimizer_class(name: str) -> type[Optimizer]:
         raise UserError(f"optimizer.name: cannot import {name!r}; give a class that Python can import") from error
 
 
-def build_optimizer(network: nn.Module, config: Mapping[str, Any]) -> Optimizer:
+def build_optimizer(network: nn.Module, config: Mapping[str, Any], *, fused: bool = True) -> Optimizer:
     """An optimizer over two groups: the backbone at `lr * backbone_lr_factor`, and everything else at `lr`.
 
     Args:
         network: has its backbone under `backbone`.
         config: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
+        fused: one kernel for all parameters, where the optimizer has it and `args` do not say otherwise.
     """
     trainable = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     backbone = [parameter for name, parameter in trainable if name.startswith("backbone.")]
@@ -47,9 +49,12 @@ def build_optimizer(network: nn.Module, config: Mapping[str, Any]) -> Optimizer:
         {"params": rest, "lr": config["lr"], "name": "head"},
         {"params": backbone, "lr": config["lr"] * config["backbone_lr_factor"], "name": "backbone"},
     ]
+    chosen = optimizer_class(config["name"])
     keywords = {"lr": config["lr"], "weight_decay": config["weight_decay"], **config["args"]}
+    if fused and not {"foreach", "fused"} & set(keywords) and "fused" in inspect.signature(chosen).parameters:
+        keywords["fused"] = True
     try:
-        return optimizer_class(config["name"])([group for group in groups if group["params"]], **keywords)
+        return chosen([group for group in groups if group["params"]], **keywords)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {config['name']} refuses its arguments: {error}") from error
 

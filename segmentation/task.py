@@ -38,7 +38,8 @@ class Evaluation(pl.LightningModule):
         self.network = network.to(memory_format=self.memory_format)
         self.classes = list(classes)
         self.ignore_index = ignore_index
-        self.confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=ignore_index)
+        # Its own check of every batch sorts all pixels; the reader has let no label through that is not a class.
+        self.confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=ignore_index, validate_args=False)
         self.results: dict[str, dict[str, Any]] = {}  # of the last epoch, by stage
 
     def forward(self, image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -151,6 +152,8 @@ class Task(Evaluation):
             )
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.network, self.optimizer_config)
+        # A fused optimizer unscales float16's gradients inside its step, too late for Lightning to clip them before.
+        scaled_and_clipped = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val is not None
+        optimizer = build_optimizer(self.network, self.optimizer_config, fused=not scaled_and_clipped)
         schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
 # Settings that would only crowd TensorBoard's table of hyper-parameters.
 NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "train", "test", "monitor", "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
-                "data.check", "data.num_workers", "data.eval_batch_size"}  # fmt: skip
+                "data.check", "data.cache", "data.cache_gib", "data.num_workers", "data.eval_batch_size"}  # fmt: skip
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
     task = build_task(settings, data)
-    data.check(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
+    data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
         check_resumable(task, checkpoint)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 
+from segmentation.allocator import keep_freed_memory
 from segmentation.errors import UserError, nearest
 from segmentation.sync import SyncedBatchNorm
 
@@ -67,6 +68,9 @@ def build_trainer(
         **config["args"],
     }
     try:
-        return pl.Trainer(**settings)
+        trainer = pl.Trainer(**settings)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: Lightning refuses this: {error}") from error
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
+    return trainer

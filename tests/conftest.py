@@ -30,6 +30,12 @@ TINY = (
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the tests decode is kept below their own folder, not in the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def compose(tmp_path: Path) -> Iterator[Compose]:
     """`compose(*overrides, name="train", hydra=False)`: a command's configuration, its output below the test's own

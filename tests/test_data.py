@@ -52,7 +52,7 @@ def module(name: str, augment: Any = None, seed: int = 0, **changes: Any) -> Dat
 
 def test_camvids_layout(tmp_path: Path) -> None:
     data = module("camvid", root=str(tree(tmp_path)), batch_size=2)
-    data.check("train", "val")
+    data.prepare("train", "val")
     assert (data.test_split, list(data.splits)) == ("val", ["train", "val"])
     assert data.groups("val") == ["0000TP", "0001TP", "0000TP", "0001TP"]
     sample = data.reader("train")[1]
@@ -226,16 +226,16 @@ def test_a_label_map_leads_to_classes(mapping: dict[int, int], tmp_path: Path) -
 
 def test_missing_root_is_named() -> None:
     with pytest.raises(UserError, match=r"data.root: not set"):
-        module("camvid").check("train")
+        module("camvid").prepare("train")
     with pytest.raises(UserError, match=r"data.root=/no/where: no such folder"):
-        module("camvid", root="/no/where").check("train")
+        module("camvid", root="/no/where").prepare("train")
 
 
 def test_checking_can_be_switched_off(tmp_path: Path) -> None:
     (tree(tmp_path) / "val" / "0000TP_000000.png").unlink()
-    module("camvid", root=str(tmp_path), check=False).check("val")
+    module("camvid", root=str(tmp_path), check=False, cache="off").prepare("val")
     with pytest.raises(UserError):
-        module("camvid", root=str(tmp_path)).check("val")
+        module("camvid", root=str(tmp_path), cache="off").prepare("val")
 
 
 def scenes(**changes: Any) -> SyntheticReader:

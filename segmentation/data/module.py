@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation, resize_image, resize_mask
+from segmentation.data.cache import cached, find_store
 from segmentation.data.reader import Reader, require
 from segmentation.data.samplers import UNCOUNTED, EvaluationSampler, Key, TrainBatches, TrainSampler
 from segmentation.errors import UserError
@@ -132,10 +133,18 @@ class DataModule(pl.LightningDataModule):
             )
         return self._readers[split]
 
-    def check(self, *splits: str) -> None:
-        """Raise a UserError for the first file of these splits that cannot be used, unless `data.check` is off."""
+    def prepare(self, *splits: str) -> None:
+        """Decode these splits into the cache, where there is one; see that every file can be used unless `data.check`
+        is off.
+
+        Raises:
+            UserError: for the first file that cannot.
+        """
+        store = find_store(self.config["cache"], self.config["cache_gib"])
         for split in dict.fromkeys(splits):
             reader = self.reader(split)
+            if store is not None:
+                reader = self._readers[split] = cached(reader, store, f"reading {split}")
             if self.config["check"]:
                 reader.check()
 

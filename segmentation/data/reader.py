@@ -1,6 +1,7 @@
 """Labelled images on disk, described in YAML: where images and masks lie, which belong to a split, what labels mean."""
 
 import hashlib
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,11 +37,17 @@ class Reader(Protocol):
 
     def __getitem__(self, index: int) -> Sample: ...
 
-    def check(self) -> None:
-        """Raise a UserError that names the first sample that cannot be used."""
+    def check(self, seen: set[int] | None = None) -> None:
+        """Raise a UserError that names the first sample that cannot be used, and warn of what looks wrong in all.
+
+        Where every sample has been read already, `seen` are the labels in them.
+        """
 
     def files_hash(self) -> str:
         """A digest of which samples these are, wherever they lie."""
+
+    def fingerprint(self) -> str | None:
+        """A digest of all that the samples depend on, for a cache of them; None where reading them is cheap."""
 
 
 class FileReader:
@@ -162,16 +169,17 @@ class FileReader:
             )
         return Sample(image, labels.astype(np.uint8), name)
 
-    def check(self) -> None:
-        """Read every file, in threads; warn of classes that no pixel of the training has."""
+    def check(self, seen: set[int] | None = None) -> None:
+        """Read every file unless that has been done, in threads; warn of classes that no pixel of the training has."""
 
         def read(index: int) -> set[int]:
             return set(np.unique(self[index].mask).tolist())
 
-        seen: set[int] = set()
-        with ThreadPoolExecutor() as pool:
-            for labels in track(pool.map(read, range(len(self))), f"checking {self.split}", len(self), transient=True):
-                seen |= labels
+        if seen is None:
+            seen = set()
+            with ThreadPoolExecutor() as pool:
+                labels = pool.map(read, range(len(self)))
+                seen.update(*track(labels, f"checking {self.split}", len(self), transient=True))
         absent = [str(label) for label in range(self.num_classes) if label not in seen]
         if absent and self.split == "train":
             log.warning(
@@ -183,6 +191,17 @@ class FileReader:
         """SHA-256 over the image paths relative to `root`."""
         paths = (image.relative_to(self.root).as_posix() for image, _ in self.paths.values())
         return hashlib.sha256("\n".join(paths).encode()).hexdigest()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the paths, sizes and times of change of all files, and over what their labels become."""
+        digest = hashlib.sha256(self.table.tobytes())
+        for path in itertools.chain.from_iterable(self.paths.values()):
+            try:
+                stat = path.stat()
+            except OSError:
+                raise UserError(f"{path}: no such file") from None
+            digest.update(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
 
 def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int]) -> npt.NDArray[np.int16]:

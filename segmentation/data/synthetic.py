@@ -74,8 +74,11 @@ class SyntheticReader:
         scene.draw()
         return Sample(scene.lit(), scene.mask_with_seams(self.ignore_index), self.names[index])
 
-    def check(self) -> None:
+    def check(self, seen: set[int] | None = None) -> None:
         """Nothing can be wrong with what is drawn."""
+
+    def fingerprint(self) -> None:
+        """None: drawing takes hardly longer than reading would."""
 
     def files_hash(self) -> str:
         """SHA-256 over what the scenes are drawn from."""

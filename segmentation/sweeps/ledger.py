@@ -18,7 +18,7 @@ import yaml
 LEDGER = "ledger.jsonl"
 # Where a run's files and data lie, and how it is started, leave the job the same.
 PLACES = ("output", "ckpt", "resume")
-DATA_PLACES = ("root", "num_workers", "check")
+DATA_PLACES = ("root", "num_workers", "check", "cache", "cache_gib")
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -1,0 +1,181 @@
+"""Decoded samples in one file, mapped into memory: read once, then shared by the workers and by every later run.
+
+Decoding a PNG takes several times as long as augmenting it, and a study decodes the same files in every epoch of every
+run. A cache is as good as the files' names, sizes and times of change: where one differs, another cache is made.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.progress import track
+
+from segmentation.data.reader import Pixels, Reader, Sample
+
+log = logging.getLogger(__name__)
+FORMAT = 1  # of the files; another makes old ones unknown
+AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
+SAMPLES, INDEX = ".samples", ".json"
+
+
+class Store(NamedTuple):
+    """Where caches are kept, and how much room they may take together."""
+
+    folder: Path
+    limit: int  # bytes
+
+
+def find_store(cache: str, gib: float) -> Store | None:
+    """The store of `data.cache` and `data.cache_gib`: `auto` is the user's cache folder, `off` is none."""
+    if cache == "off":
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segmentation"
+    return Store(home if cache == "auto" else Path(cache).expanduser(), int(gib * 2**30))
+
+
+class CachedReader:
+    """A reader whose samples were decoded before.
+
+    Args:
+        reader: where they come from.
+        file: a cache that is whole.
+    """
+
+    def __init__(self, reader: Reader, file: Path) -> None:
+        self.reader, self.file = reader, file
+        self.names = reader.names
+        index = json.loads(file.with_suffix(INDEX).read_text())
+        self.seen: set[int] = set(index["seen"])
+        self.sizes: list[tuple[int, int]] = [tuple(size) for size in index["sizes"]]
+        self.offsets = [0, *accumulate(4 * height * width for height, width in self.sizes)]
+        self.bytes = np.memmap(self.file, np.uint8, "r")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachedReader, (self.reader, self.file)  # a worker maps the file itself; pickling would copy all of it
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        height, width = self.sizes[index]
+        stored = np.array(self.bytes[self.offsets[index] : self.offsets[index + 1]])  # a copy may be written to
+        colours, labels = np.split(stored, [3 * height * width])
+        return Sample(colours.reshape(height, width, 3), labels.reshape(height, width), self.names[index])
+
+    def check(self, seen: set[int] | None = None) -> None:
+        self.reader.check(self.seen)
+
+    def files_hash(self) -> str:
+        return self.reader.files_hash()
+
+    def fingerprint(self) -> str | None:
+        return self.reader.fingerprint()
+
+
+def cached(reader: Reader, store: Store, what: str) -> Reader:
+    """The reader with its samples from a cache, made now unless it is there; the reader itself where none can be made.
+
+    Args:
+        reader: of one split.
+        store: where caches are kept.
+        what: the progress bar says that this is being read.
+
+    Raises:
+        UserError: for the first sample that cannot be used.
+    """
+    fingerprint = reader.fingerprint()
+    if fingerprint is None or isinstance(reader, CachedReader):
+        return reader
+    file = store.folder / (hashlib.sha256(f"{FORMAT} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
+    try:
+        if not is_whole(file):
+            store.folder.mkdir(parents=True, exist_ok=True)
+            with turn(file):
+                needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
+                if not is_whole(file):
+                    if not make_room(store, needed):
+                        return reader
+                    write(reader, file, what)
+        with contextlib.suppress(PermissionError):  # a cache that others own can be read
+            os.utime(file)  # the one left alone for longest goes first
+        return CachedReader(reader, file)
+    except OSError as error:
+        log.warning(f"data.cache: {store.folder}: {error.strerror or error}; going on without, which is slower")
+        return reader
+
+
+@contextlib.contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Wait until no other process is making this cache: several runs of a sweep may begin together."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there the later one replaces the earlier
+        yield
+        return
+    with file.with_suffix(".lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a cache is there with all its samples; its index is written last."""
+    try:
+        sizes = json.loads(file.with_suffix(INDEX).read_text())["sizes"]
+        return bool(file.stat().st_size == sum(4 * height * width for height, width in sizes))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def make_room(store: Store, needed: int) -> bool:
+    """Remove the caches left alone for longest until there is room for another; whether there is then."""
+    if needed > store.limit:
+        log.info(f"data.cache: {needed / 2**30:.1f} GiB of decoded images are more than data.cache_gib; not kept")
+        return False
+    kept = sorted(store.folder.glob(f"*{SAMPLES}"), key=lambda file: file.stat().st_mtime)
+    total = sum(file.stat().st_size for file in kept)
+    while kept and total + needed > store.limit:
+        oldest = kept.pop(0)
+        total -= oldest.stat().st_size
+        oldest.with_suffix(INDEX).unlink(missing_ok=True)
+        oldest.unlink()  # whoever reads it at the moment keeps it until he closes it
+    if shutil.disk_usage(store.folder).free < 2 * needed:
+        log.info(f"data.cache: {store.folder} has too little room for {needed / 2**30:.1f} GiB; not kept")
+        return False
+    return True
+
+
+def write(reader: Reader, file: Path, what: str) -> None:
+    """Decode all samples, in threads, into a file that appears once it is whole."""
+    partial, sizes, seen = file.with_suffix(".partial"), [], set()
+    try:
+        with partial.open("wb") as output:
+            for sample in track(read_all(reader), what, len(reader), transient=True):
+                output.write(sample.image.tobytes() + sample.mask.tobytes())
+                sizes.append(sample.mask.shape)
+                seen |= labels_in(sample.mask)
+        partial.replace(file)
+        partial.write_text(json.dumps({"sizes": sizes, "seen": sorted(seen)}))
+        partial.replace(file.with_suffix(INDEX))
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_all(reader: Reader) -> Iterator[Sample]:
+    """Every sample in order, some of them decoded ahead by threads."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(reader), AT_ONCE):
+            yield from pool.map(reader.__getitem__, range(start, min(start + AT_ONCE, len(reader))))
+
+
+def labels_in(mask: Pixels) -> set[int]:
+    """The labels that occur in a mask."""
+    return set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())

@@ -1,0 +1,117 @@
+"""What makes a training fast changes nothing but its speed, and does what it says."""
+
+import json
+import platform
+import resource
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segmentation.allocator import keep_freed_memory
+from segmentation.optim import build_optimizer
+from segmentation.train import fit_and_test
+from tests.conftest import Compose
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library's own memory")
+
+
+def page_faults(work: Any) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@glibc
+def test_freed_memory_is_kept_until_it_is_handed_back() -> None:
+    def blocks() -> None:
+        for _ in range(8):
+            torch.ones(2**24)  # 64 MiB, above any threshold of glibc's
+
+    try:
+        assert keep_freed_memory()
+        blocks()
+        kept = page_faults(blocks)
+        assert keep_freed_memory(False)
+        assert page_faults(blocks) > 100 * max(1, kept)
+    finally:
+        keep_freed_memory()
+
+
+def test_every_cpu_training_keeps_its_memory(monkeypatch: pytest.MonkeyPatch, tiny: Compose, tmp_path: Path) -> None:
+    from segmentation import trainer
+
+    asked: list[bool] = []
+    monkeypatch.setattr(trainer, "keep_freed_memory", lambda: asked.append(True))
+    config: Any = OmegaConf.to_container(tiny().trainer)
+    trainer.build_trainer(config, tmp_path)
+    assert asked == [True]
+
+
+def optimizer_of(name: str, *, fused: bool = True, **args: Any) -> torch.optim.Optimizer:
+    config = {"name": name, "lr": 0.1, "backbone_lr_factor": 1.0, "weight_decay": 0.01, "args": args}
+    return build_optimizer(nn.Linear(2, 2), config, fused=fused)
+
+
+def test_optimizers_are_fused_where_they_can_be() -> None:
+    assert optimizer_of("AdamW").defaults["fused"] is True
+    assert optimizer_of("SGD", momentum=0.9).defaults["fused"] is True
+    assert "fused" not in optimizer_of("RAdam").defaults
+    assert not optimizer_of("AdamW", fused=False).defaults["fused"]
+    assert optimizer_of("AdamW", foreach=True).defaults["fused"] is not True
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_fused_step_is_the_same_step(optimizer: str, tiny: Compose, tmp_path: Path) -> None:
+    def losses(*overrides: str) -> list[float]:
+        config = tiny(f"optimizer={optimizer}", "trainer.max_epochs=3", "test=false", *overrides)
+        settings: Any = OmegaConf.to_container(config, resolve=True)
+        folder = tmp_path / str(len(overrides))
+        fit_and_test(settings | {"output": str(folder), "callbacks": {}}, folder, None)
+        return [row["train/loss"] for row in json.loads((folder / "history.json").read_text())]
+
+    assert losses() == pytest.approx(losses("+optimizer.args.fused=false"), rel=1e-4)
+
+
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch publishes no types for it
+    """Counts the calls at which the host would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(name in str(func) for name in ("_local_scalar_dense", "nonzero", "unique", "masked_select")):
+            self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+# Not among them: the Dice loss, whose one-hot encoding looks at its labels' range, on CPUs only.
+@pytest.mark.parametrize("overrides", [(), ("lstm=renet", "lstm.num_layers=2"), ("loss=focal",)])
+def test_no_step_waits_for_the_device(
+    overrides: tuple[str, ...], tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pytorch_lightning as pl
+
+    import segmentation.callbacks
+
+    waits = Waits()
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            waits.__enter__()  # type: ignore[no-untyped-call]
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            waits.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(segmentation.callbacks, "Watch", Watch, raising=False)
+    config = tiny("data.splits.train=80", "test=false", "callbacks.progress.seconds=1000", *overrides)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings["callbacks"] = {"watch": {"_target_": "segmentation.callbacks.Watch"}} | settings["callbacks"]
+    fit_and_test(settings, tmp_path, None)
+    assert sum(waits.counts.values()) <= 1, waits.counts  # the progress bar looks once
