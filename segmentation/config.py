@@ -37,7 +37,9 @@ class LSTMConfig:
     order: Any = "zigzag"  # a scan order's name, a dotted path to one, or a list of them
     order_args: dict[str, Any] = field(default_factory=dict)  # keywords of the order (`windows`: size)
     combine: str = "stack"  # a list of orders in turn (stack) or side by side (sum)
-    cell: str = "lstm"  # lstm | gru
+    cell: str = (
+        "lstm"  # lstm | gru | minlstm | mingru | auto (lstm or minlstm, whichever trains faster here) | a dotted path
+    )
     hidden_size: int = 128  # of one direction
     num_layers: int = 1
     bidirectional: bool = True
@@ -45,6 +47,7 @@ class LSTMConfig:
     stride: Any = (
         "auto"  # pooled to this stride of the input before the scan; auto: 16, or the map's own; null: the map as it is
     )
+    chunk: int | None = None  # steps of a scan whose gates are kept at a time: less memory for one more forward pass
 
 
 @dataclass

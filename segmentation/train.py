@@ -51,6 +51,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
 
     from segmentation.callbacks import FinalScores, History
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
+    from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
     from segmentation.models.files import save_model
     from segmentation.runfiles import TestFiles
@@ -67,6 +68,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
+    settle_cell(settings, data, folder, trainer)
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
         "bidirectional",
         "residual",
         "stride",
+        "chunk",
     )
 } | {"hidden_size": 5}
 SHAPES = [(3, 4), (1, 6), (5, 1), (1, 1), (7, 5)]
@@ -42,7 +43,7 @@ def test_equals_each_sequence_scanned_alone(name: str, shape: tuple[int, int]) -
     """Fill is never read: in both directions the outputs are those of every row of the order by itself."""
     arguments = {"size": 2} if name == "windows" else {}
     order = getattr(orders, name)
-    scan = Scan(3, order, arguments, cell="lstm", hidden_size=4, num_layers=2, bidirectional=True)
+    scan = Scan(3, order, arguments, cell="lstm", hidden_size=4, num_layers=2, bidirectional=True, chunk=None)
     features = torch.randn(2, 3, *shape)
     expected = torch.empty(2, shape[0] * shape[1], 8)
     for sequence in order(*shape, **arguments):
@@ -53,7 +54,8 @@ def test_equals_each_sequence_scanned_alone(name: str, shape: tuple[int, int]) -
 
 @pytest.mark.parametrize("changes", [{}, {"cell": "gru"}, {"order": ["rows", "columns"]}, {"bidirectional": False},
                                      {"order": ["rows", "columns"], "combine": "sum"}, {"order": "windows"},
-                                     {"residual": False}, {"num_layers": 2}])  # fmt: skip
+                                     {"residual": False}, {"num_layers": 2}, {"cell": "minlstm"},
+                                     {"cell": "mingru"}, {"chunk": 7}])  # fmt: skip
 def test_same_shape_and_gradient_to_every_parameter(changes: dict[str, Any]) -> None:
     module = build(**changes)
     features = torch.randn(2, 6, 5, 9, requires_grad=True)
@@ -68,7 +70,7 @@ def test_same_shape_and_gradient_to_every_parameter(changes: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "changes",
     [{"order": "snake"}, {"order": ["zigzag", "zigzag"]}, {"cell": "gru"}, {"hidden_size": 7}, {"num_layers": 2},
-     {"bidirectional": False}, {"residual": False}, {"stride": 32}],
+     {"cell": "minlstm"}, {"cell": "mingru"}, {"bidirectional": False}, {"residual": False}, {"stride": 32}],
 )  # fmt: skip
 def test_every_option_changes_the_output(changes: dict[str, Any]) -> None:
     features = torch.randn(1, 6, 4, 6)
@@ -131,7 +133,14 @@ def test_a_stride_that_does_not_fit_is_named(stride: int | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"cell": "lstmm"}, "'lstm'"), ({"combine": "add"}, "sum"), ({"order": []}, "empty")]
+    ("changes", "said"),
+    [
+        ({"cell": "lstmm"}, "'lstm'"),
+        ({"cell": "torch.nn.Linear"}, "refuses"),
+        ({"chunk": 0}, "chunk=0"),
+        ({"combine": "add"}, "sum"),
+        ({"order": []}, "empty"),
+    ],
 )
 def test_mistakes_are_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -145,7 +154,7 @@ def test_the_order_is_laid_out_once_for_each_size() -> None:
         calls.append((height, width))
         return orders.raster(height, width)
 
-    scan = Scan(2, counted, {}, cell="gru", hidden_size=2, num_layers=1, bidirectional=False)
+    scan = Scan(2, counted, {}, cell="gru", hidden_size=2, num_layers=1, bidirectional=False, chunk=None)
     for shape in ((3, 4), (3, 4), (4, 3), (3, 4)):
         scan(torch.randn(1, 2, *shape))
     assert calls == [(3, 4), (4, 3)]

@@ -54,3 +54,12 @@ def test_a_description_cannot_reach_through_the_projects_modules(tmp_path: Path)
     with pytest.raises(UserError, match=r"lstm\._target_ names 'segmentation\.models\.controls\.torch\.hub\.load'"):
         rebuild(tmp_path)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(("key", "name"), [("cell", "os.system"), ("order", "torch.hub.load")])
+def test_a_cell_or_an_order_is_not_imported_from_anywhere(key: str, name: str, tmp_path: Path) -> None:
+    lstm = {"_target_": "segmentation.models.spatial_lstm.SpatialLSTM", key: name}
+    model = {"backbone": {"name": "resnet18"}, "decoder": {}, "lstm": lstm}
+    (tmp_path / "model.json").write_text(json.dumps({"format": 1, "model": model, "meta": {"classes": ["a", "b"]}}))
+    with pytest.raises(UserError, match=rf"lstm\.{key} names '{name}'"):
+        rebuild(tmp_path)

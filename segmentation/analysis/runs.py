@@ -92,4 +92,9 @@ def read_run(folder: Path, config: Mapping[str, Any]) -> Run:
     choices = yaml.safe_load(hydra.read_text())["hydra"]["runtime"]["choices"] if hydra.is_file() else {}
     overridden = folder / ".hydra" / "overrides.yaml"
     overrides = (yaml.safe_load(overridden.read_text()) or []) if overridden.is_file() else []
+    settled = folder / "choice.json"
+    if settled.is_file():  # `auto` names no network: two runs of it may have trained two
+        cell = json.loads(settled.read_text())["cell"]
+        config = {**config, "lstm": {**config["lstm"], "cell": cell}}
+        overrides = [text.replace("lstm.cell=auto", f"lstm.cell={cell}") for text in overrides]
     return Run(folder, config, choices, overrides, metrics, history)

@@ -99,5 +99,5 @@ def dotted_names(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(node, list):
         for value in node:
             yield from dotted_names(value, key)
-    elif isinstance(node, str) and key.endswith(("._target_", "lstm.order")) and "." in node:
+    elif isinstance(node, str) and key.endswith(("._target_", "lstm.order", "lstm.cell")) and "." in node:
         yield key, node

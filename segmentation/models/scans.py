@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import get_method
+from hydra.utils import get_class, get_method
 from torch import Tensor, nn
 
 from segmentation.errors import UserError, nearest
 from segmentation.models import orders
+from segmentation.models.chunks import scan_in_chunks
+from segmentation.models.minimal import MinGRU, MinLSTM
 
 Order = Callable[..., Tensor]
-CELLS: dict[str, Callable[..., nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, type[nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "minlstm": MinLSTM, "mingru": MinGRU}
 
 
 def find_order(name: str) -> Order:
@@ -26,6 +28,18 @@ def find_order(name: str) -> Order:
         return get_method(name)
     except Exception as error:
         raise UserError(f"lstm.order: cannot import {name!r}; give the dotted path of a function") from error
+
+
+def find_cell(name: str) -> type[nn.Module]:
+    """The recurrent network of this name, or the class at this dotted path; it takes the arguments of torch's LSTM."""
+    if name in CELLS:
+        return CELLS[name]
+    if "." not in name:
+        raise UserError(f"lstm.cell={name}: no such cell; {nearest(name, [*CELLS, 'auto'])}")
+    try:
+        return get_class(name)
+    except Exception as error:
+        raise UserError(f"lstm.cell={name}: cannot be imported; give the dotted path of a class") from error
 
 
 def bind_arguments(names: Sequence[str], arguments: Mapping[str, Any]) -> list[tuple[Order, dict[str, Any]]]:
@@ -78,10 +92,11 @@ class Scan(nn.Module):
         channels: of the map that comes in.
         order: `(height, width, **arguments) -> LongTensor[num_sequences, length]`.
         arguments: keywords of the order.
-        cell: `lstm` or `gru`.
+        cell: a name in `CELLS`, or a dotted path.
         hidden_size: of one direction.
         num_layers: of the recurrent network.
         bidirectional: scan from both ends; doubles `out_channels`.
+        chunk: steps whose inner values are kept at a time for the backward pass; None keeps those of all.
     """
 
     def __init__(
@@ -94,13 +109,20 @@ class Scan(nn.Module):
         hidden_size: int,
         num_layers: int,
         bidirectional: bool,
+        chunk: int | None,
     ) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise UserError(f"lstm.cell={cell}: no such cell; {nearest(cell, CELLS)}")
+        if chunk is not None and chunk < 1:
+            raise UserError(f"lstm.chunk={chunk}: give a number of steps, or null")
+        self.chunk = chunk
         self.order, self.arguments = order, dict(arguments)
         self.out_channels = hidden_size * (2 if bidirectional else 1)
-        self.cell = CELLS[cell](channels, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional)
+        try:
+            self.cell = find_cell(cell)(
+                channels, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional
+            )
+        except (TypeError, ValueError) as error:
+            raise UserError(f"lstm.cell={cell}: refuses the arguments of torch's LSTM: {error}") from error
         self._plans: dict[tuple[int, int, torch.device], Plan] = {}
 
     def plan(self, height: int, width: int, device: torch.device) -> Plan:
@@ -120,6 +142,13 @@ class Scan(nn.Module):
         found[:, order[visited]] = visited.nonzero().T
         return Layout(*found.view(2, height, width))
 
+    def run(self, sequences: Tensor) -> Tensor:
+        """The cell over sequences [B, L, channels]: its states [B, L, out_channels]."""
+        if self.chunk is not None and self.chunk < sequences.shape[1] and torch.is_grad_enabled():
+            return scan_in_chunks(self.cell, sequences, self.chunk)
+        states: Tensor = self.cell(sequences)[0]
+        return states
+
     def forward(self, features: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, out_channels, H, W]."""
         batch, channels, height, width = features.shape
@@ -128,6 +157,6 @@ class Scan(nn.Module):
         scanned = []
         for group in plan.groups:
             sequences = positions[:, group.flatten()].reshape(batch * group.shape[0], group.shape[1], channels)
-            scanned.append(self.cell(sequences)[0].reshape(batch, group.numel(), self.out_channels))
+            scanned.append(self.run(sequences).reshape(batch, group.numel(), self.out_channels))
         restored = torch.cat(scanned, 1)[:, plan.inverse]
         return restored.transpose(1, 2).reshape(batch, self.out_channels, height, width)

@@ -25,13 +25,14 @@ class SpatialLSTM(Slot):
         order: a scan order's name, a dotted path to one, or a list of them.
         order_args: keywords of the orders; each takes those it knows.
         combine: a list of orders one on the result of the other (`stack`), or all on the map and added (`sum`).
-        cell: `lstm` or `gru`.
+        cell: `lstm`, `gru`, `minlstm`, `mingru`, or the dotted path of a class with the arguments of torch's LSTM.
         hidden_size: of one direction.
         num_layers: of each scan's recurrent network.
         bidirectional: scan from both ends.
         residual: add the result to the map instead of putting it in its place.
         stride: pool the map to this stride before the scan and upsample the result; None scans the map as it is,
             `auto` means 16, or the map's own stride where that is coarser.
+        chunk: compute so many steps of a scan again in the backward pass instead of keeping what they need for it.
 
     Raises:
         UserError: for unknown names, and a stride that is finer than the map's or no multiple of it.
@@ -51,6 +52,7 @@ class SpatialLSTM(Slot):
         bidirectional: bool,
         residual: bool,
         stride: int | str | None,
+        chunk: int | None = None,
     ) -> None:
         super().__init__(map_stride, stride=stride, residual=residual)
         if combine not in COMBINATIONS:
@@ -64,6 +66,7 @@ class SpatialLSTM(Slot):
             "hidden_size": hidden_size,
             "num_layers": num_layers,
             "bidirectional": bidirectional,
+            "chunk": chunk,
         }
         self.scans = nn.ModuleList()
         width = channels

@@ -1,0 +1,87 @@
+"""`lstm.cell=auto`: the cell that trains faster at the run's own size on its own device, found by trying."""
+
+import json
+import logging
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from segmentation.cli import is_first_process
+from segmentation.cost import synchronise
+from segmentation.data.module import DataModule
+from segmentation.errors import UserError
+from segmentation.models.decoders import MULTIPLE, build_features
+from segmentation.models.spatial_lstm import SpatialLSTM
+from segmentation.runfiles import write_json
+
+log = logging.getLogger(__name__)
+FILE = "choice.json"  # in the run's folder: what was measured, and chosen
+CANDIDATES = ("lstm", "mingru")  # step by step, and the fastest of those that need not be
+ROUNDS = 5
+
+
+def settle_cell(settings: dict[str, Any], data: DataModule, folder: Path, trainer: pl.Trainer) -> None:
+    """Put the name of a cell in the place of `lstm.cell=auto`, and what was measured into the run's folder.
+
+    A run that goes on keeps the cell that it began with.
+
+    Args:
+        settings: the whole configuration, changed in place.
+        data: of which the network sees batches.
+        folder: the run's.
+        trainer: knows the device, and how it computes.
+
+    Raises:
+        UserError: in one of several processes, which might choose differently.
+    """
+    if settings["lstm"].get("cell") != "auto":
+        return
+    file = folder / FILE
+    if not file.is_file():
+        if not is_first_process():
+            raise UserError("lstm.cell=auto: several processes would measure differently; name lstm or mingru")
+        milliseconds = compare(settings, data, trainer)
+        chosen = min(milliseconds, key=milliseconds.__getitem__)
+        write_json(file, {"cell": chosen, "milliseconds": milliseconds})
+        times = ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
+        log.info(f"lstm.cell=auto: {chosen} (forward and backward: {times})")
+    settings["lstm"]["cell"] = json.loads(file.read_text())["cell"]
+
+
+def compare(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> dict[str, float]:
+    """Milliseconds that a SpatialLSTM of each candidate takes forward and backward, over maps of the run's own size."""
+    device = trainer.strategy.root_device
+    keywords = {key: value for key, value in settings["lstm"].items() if key != "_target_"}
+    seconds: dict[str, list[float]] = {cell: [] for cell in CANDIDATES}
+    with torch.random.fork_rng():  # the run's own numbers are drawn as if nothing had been tried
+        features = build_features(settings["backbone"], settings["decoder"], load_weights=False)
+        height, width = data.size or data.reader("train")[0].mask.shape
+        sides = [max(features.minimum, -(-side // MULTIPLE) * MULTIPLE) // features.stride for side in (height, width)]
+        count = max(1, settings["data"]["batch_size"] // trainer.accumulate_grad_batches // trainer.world_size)
+        maps = torch.randn(count, features.channels, *sides, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        modules = {
+            cell: SpatialLSTM(features.channels, features.stride, **{**keywords, "cell": cell}).to(device)
+            for cell in CANDIDATES
+        }
+        for _ in range(1 + ROUNDS):
+            for cell, module in modules.items():
+                seconds[cell].append(time_step(module, maps, trainer))
+    return {cell: 1000 * statistics.median(values[1:]) for cell, values in seconds.items()}  # the first warms up
+
+
+def time_step(module: torch.nn.Module, maps: torch.Tensor, trainer: pl.Trainer) -> float:
+    """Seconds of one pass forward and backward, in the precision of the training."""
+    inputs = maps.clone().requires_grad_()
+    synchronise(maps.device)
+    start = time.perf_counter()
+    with trainer.precision_plugin.forward_context():
+        result = module(inputs)
+    result.float().sum().backward()
+    synchronise(maps.device)
+    return time.perf_counter() - start
