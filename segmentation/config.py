@@ -139,7 +139,25 @@ class PredictConfig:
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
 
 
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}  # by command
+@dataclass
+class BenchmarkSettings:
+    repetitions: int = 5  # medians are taken over these
+    sections: dict[str, Any] = field(default_factory=dict)  # name -> _target_ and keywords of what is measured
+
+
+@dataclass
+class BenchmarkConfig(TrainConfig):
+    """`python -m segmentation.benchmark`: a training's settings, and what to measure of it."""
+
+    benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
+
+
+SCHEMAS = {
+    "benchmark": BenchmarkConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+}  # by command
 
 
 def better(metric: str) -> str:

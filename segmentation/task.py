@@ -48,6 +48,10 @@ class Evaluation(pl.LightningModule):
         logits: Tensor = self.network(image, size=size)
         return logits.float()
 
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> Batch:
+        """Labels as losses and metrics want them; from the workers to the device they travel as bytes."""
+        return {**batch, "mask": batch["mask"].long()}
+
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits [B, classes, H', W'] and the predicted classes [B, H', W'], counted in the confusion matrix."""
         mask = batch["mask"]

@@ -60,7 +60,7 @@ def test_camvids_layout(tmp_path: Path) -> None:
     assert np.array_equal(sample.mask, np.asarray(Image.open(tmp_path / "trainannot" / "0001TP_000001.png")))
     batch = next(iter(data.train_dataloader()))
     assert (batch["image"].dtype, tuple(batch["image"].shape)) == (torch.uint8, (2, 3, 20, 30))
-    assert (batch["mask"].dtype, tuple(batch["mask"].shape)) == (torch.int64, (2, 20, 30))
+    assert (batch["mask"].dtype, tuple(batch["mask"].shape)) == (torch.uint8, (2, 20, 30))
     contract = data.contract("val")
     assert contract["num_images"] == 4
     assert contract["files_hash"] == module("camvid", root=str(tree(tmp_path / "copy"))).contract("val")["files_hash"]

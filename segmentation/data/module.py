@@ -23,7 +23,7 @@ Size = list[int] | None
 
 
 class TrainSamples(Dataset[Item]):
-    """Augmented samples at the network's size: image uint8 [3, H, W], mask int64 [H, W], index int64."""
+    """Augmented samples at the network's size: image uint8 [3, H, W], mask uint8 [H, W], index int64."""
 
     def __init__(self, reader: Reader, augmentation: Augmentation, size: Size, seed: int) -> None:
         self.reader, self.augmentation, self.size, self.seed = reader, augmentation, size, seed
@@ -54,7 +54,7 @@ def to_item(image: Any, mask: Any, index: int) -> Item:
     """Arrays [H, W, 3] and [H', W'] as tensors."""
     return {
         "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-        "mask": torch.from_numpy(mask.astype(np.int64)),
+        "mask": torch.from_numpy(np.ascontiguousarray(mask)),
         "index": torch.tensor(index),
     }
 
@@ -91,7 +91,7 @@ def check_labels(classes: list[str], colours: list[list[int]], ignore_index: int
 
 
 class DataModule(pl.LightningDataModule):
-    """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
+    """A data set's splits as batches of image uint8 [B, 3, H, W], mask uint8 [B, H', W'] and index int64 [B].
 
     Args:
         config: the keys of `DataConfig`, as plain containers.

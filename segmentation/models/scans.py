@@ -59,8 +59,9 @@ def bind_arguments(names: Sequence[str], arguments: Mapping[str, Any]) -> list[t
 class Plan(NamedTuple):
     """An order laid out for one map size: sequences of equal length are scanned together."""
 
-    groups: list[Tensor]  # flat positions, each LongTensor[num_sequences, length], without fill
-    inverse: Tensor  # LongTensor[H*W]: where each position stands in the concatenated groups
+    visited: Tensor  # LongTensor[H*W]: flat positions, one group of sequences after the other
+    inverse: Tensor  # LongTensor[H*W]: where each position stands in `visited`
+    groups: list[tuple[int, int]]  # number of sequences and their length
 
 
 def lay_out(order: Tensor, positions: int) -> Plan:
@@ -75,7 +76,24 @@ def lay_out(order: Tensor, positions: int) -> Plan:
         raise UserError(
             f"lstm.order: must visit each of the {positions} positions exactly once, with -1 only at row ends"
         )
-    return Plan(groups, visited.argsort())
+    return Plan(visited, visited.argsort(), [(group.shape[0], group.shape[1]) for group in groups])
+
+
+class Permutation(torch.autograd.Function):
+    """Steps [B, L, C] in another order; the gradient goes back by the inverse instead of being summed up step by step,
+    as that of indexing is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, steps: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        return steps.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        order, inverse = ctx.saved_tensors
+        result: Tensor = Permutation.apply(gradient, inverse, order)
+        return result, None, None
 
 
 class Layout(NamedTuple):
@@ -130,8 +148,8 @@ class Scan(nn.Module):
         key = (height, width, device)
         if key not in self._plans:
             with torch.inference_mode(False):  # else training could not use what a validation made
-                groups, inverse = lay_out(self.order(height, width, **self.arguments), height * width)
-                self._plans[key] = Plan([group.to(device) for group in groups], inverse.to(device))
+                plan = lay_out(self.order(height, width, **self.arguments), height * width)
+                self._plans[key] = Plan(plan.visited.to(device), plan.inverse.to(device), plan.groups)
         return self._plans[key]
 
     def layout(self, height: int, width: int) -> Layout:
@@ -153,10 +171,13 @@ class Scan(nn.Module):
         """[B, channels, H, W] to [B, out_channels, H, W]."""
         batch, channels, height, width = features.shape
         plan = self.plan(height, width, features.device)
-        positions = features.flatten(2).transpose(1, 2)
+        steps = Permutation.apply(features.flatten(2).transpose(1, 2), plan.visited, plan.inverse)
         scanned = []
-        for group in plan.groups:
-            sequences = positions[:, group.flatten()].reshape(batch * group.shape[0], group.shape[1], channels)
-            scanned.append(self.run(sequences).reshape(batch, group.numel(), self.out_channels))
-        restored = torch.cat(scanned, 1)[:, plan.inverse]
+        for group, (count, length) in zip(
+            steps.split([count * length for count, length in plan.groups], 1), plan.groups, strict=True
+        ):
+            sequences = group.reshape(batch * count, length, channels)
+            scanned.append(self.run(sequences).reshape(batch, count * length, self.out_channels))
+        states = scanned[0] if len(scanned) == 1 else torch.cat(scanned, 1)
+        restored: Tensor = Permutation.apply(states, plan.inverse, plan.visited)
         return restored.transpose(1, 2).reshape(batch, self.out_channels, height, width)

@@ -1,0 +1,42 @@
+"""The samples as files, for a peer that knows nothing of readers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from segmentation.data.module import DataModule
+from segmentation.data.reader import FileReader
+
+
+def sample_files(settings: Mapping[str, Any], split: str) -> list[tuple[Path, Path]]:
+    """Paths of image and mask of every sample of a split.
+
+    A data set that is not read from files must have been drawn by `on_disk` before.
+    """
+    reader = DataModule(settings["data"], {}, 0).reader(split)
+    assert isinstance(reader, FileReader)
+    return list(reader.paths.values())
+
+
+def on_disk(settings: Mapping[str, Any], folder: Path, *, count: int = 64) -> dict[str, Any]:
+    """The settings, with samples that were not read from files written as PNGs, `count` of each split at most."""
+    data = DataModule(settings["data"], {}, 0)
+    if isinstance(data.reader("train"), FileReader):
+        return dict(settings)
+    for split in ("train", "val"):
+        reader = data.reader(split)
+        for index in range(min(count, len(reader))):
+            sample = reader[index]
+            for kind, pixels in (("images", sample.image), ("masks", sample.mask)):
+                path = folder / "samples" / split / kind / f"{sample.name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    reader_settings = {
+        "_target_": "segmentation.data.reader.FileReader",
+        "image": "{split}/images/{name}.png",
+        "mask": "{split}/masks/{name}.png",
+    }
+    places = {"root": str(folder / "samples"), "reader": reader_settings, "splits": {"train": None, "val": None}}
+    return {**settings, "data": {**settings["data"], **places}}
