@@ -66,7 +66,9 @@ class DataConfig:
     cache_gib: float = 8.0  # what the folder may grow to, old caches going first; a split that is larger is not kept
     batch_size: int = 8  # images an optimizer step, over all processes
     eval_batch_size: int = 1
-    num_workers: int = 2  # a process
+    num_workers: Any = (
+        "auto"  # a process; auto: none on a CPU, whose cores the network needs; else a core each, up to 8
+    )
 
 
 @dataclass
@@ -87,6 +89,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
     channels_last: bool = True
+    compile: bool = False  # by torch.compile: a minute or more before the first step; no gain was seen on CPUs
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
     fast_dev_run: bool = False

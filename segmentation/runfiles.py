@@ -85,7 +85,7 @@ class TestFiles(pl.Callback):
             if index == UNCOUNTED:
                 continue
             confusion = multiclass_confusion_matrix(
-                prediction, mask, len(pl_module.classes), ignore_index=pl_module.ignore_index
+                prediction, mask, len(pl_module.classes), ignore_index=pl_module.ignore_index, validate_args=False
             )
             self.confusions[index] = confusion.cpu().numpy().astype(np.int64)
             path = self.prediction_path(names[index])

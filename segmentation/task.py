@@ -38,8 +38,9 @@ class Evaluation(pl.LightningModule):
         self.network = network.to(memory_format=self.memory_format)
         self.classes = list(classes)
         self.ignore_index = ignore_index
+        # Void is counted as one more class and cut off: leaving its pixels out would copy all others for every image.
         # Its own check of every batch sorts all pixels; the reader has let no label through that is not a class.
-        self.confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=ignore_index, validate_args=False)
+        self.confusion = MulticlassConfusionMatrix(len(self.classes) + 1, validate_args=False)
         self.results: dict[str, dict[str, Any]] = {}  # of the last epoch, by stage
 
     def forward(self, image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,16 +49,12 @@ class Evaluation(pl.LightningModule):
         logits: Tensor = self.network(image, size=size)
         return logits.float()
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> Batch:
-        """Labels as losses and metrics want them; from the workers to the device they travel as bytes."""
-        return {**batch, "mask": batch["mask"].long()}
-
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits [B, classes, H', W'] and the predicted classes [B, H', W'], counted in the confusion matrix."""
         mask = batch["mask"]
         logits = self(batch["image"], mask.shape[-2:])
         prediction = logits.argmax(1)
-        self.confusion.update(prediction, mask)
+        self.confusion.update(prediction, torch.where(mask == self.ignore_index, len(self.classes), mask))
         return logits, prediction
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -75,7 +72,8 @@ class Evaluation(pl.LightningModule):
         self._report("test")
 
     def _report(self, stage: str) -> None:
-        confusion: npt.NDArray[np.int64] = self.confusion.compute().cpu().numpy()
+        counted = self.confusion.compute()[: len(self.classes), : len(self.classes)]
+        confusion: npt.NDArray[np.int64] = counted.cpu().numpy()
         self.confusion.reset()
         self.results[stage] = scores(confusion, self.classes)
         values = {f"{stage}/{name}": self.results[stage][name] for name in SCALARS}

@@ -93,7 +93,7 @@ def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     from segmentation.models.network import build_network
     from segmentation.task import Task
 
-    return Task(
+    task = Task(
         build_network(model_settings(settings), len(data.classes)),
         instantiate(settings["loss"]),
         optimizer=settings["optimizer"],
@@ -102,6 +102,9 @@ def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
         ignore_index=data.ignore_index,
         channels_last=settings["trainer"]["channels_last"],
     )
+    if settings["trainer"]["compile"]:
+        task.network.compile()  # in place: the names of the weights stay
+    return task
 
 
 def model_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def build_trainer(
     """
     callbacks = list(callbacks)
     settings: dict[str, Any] = {
-        **{key: value for key, value in config.items() if key not in ("args", "channels_last")},
+        **{key: value for key, value in config.items() if key not in ("args", "channels_last", "compile")},
         "precision": lightning_precision(config["precision"], config["accelerator"]),
         "default_root_dir": folder,
         "callbacks": callbacks,

@@ -45,7 +45,7 @@ def compose(tmp_path: Path) -> Iterator[Compose]:
     GlobalHydra.instance().clear()
 
     def _compose(*overrides: str, name: str = "train", hydra: bool = False) -> DictConfig:
-        own = [f"output={tmp_path / 'run'}"] if name == "train" else []
+        own = [f"output={tmp_path / 'run'}"] if name in ("train", "benchmark") else []
         return compose_config(name, overrides=[*own, *overrides], return_hydra_config=hydra)
 
     with initialize_config_dir(str(CONF), version_base="1.3"):

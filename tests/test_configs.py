@@ -35,12 +35,20 @@ def choices(group: str) -> list[str]:
 
 def test_every_group_is_built_below() -> None:
     built = {"backbone", "decoder", "lstm", "loss", "optimizer", "scheduler", "data", "augment", "trainer"}
-    assert {group for group, _ in CHOICES} == built | {"callbacks", "logger", "experiment", "launcher", "sweeper"}
+    assert {group for group, _ in CHOICES} == built | {
+        "benchmark",
+        "callbacks",
+        "logger",
+        "experiment",
+        "launcher",
+        "sweeper",
+    }
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_composes_and_names_what_exists(group: str, choice: str, compose: Compose) -> None:
-    settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ())))
+    command = "benchmark" if group == "benchmark" else "train"
+    settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ()), name=command))
     check_targets(settings)
     assert len((CONF / group / f"{choice}.yaml").read_text().splitlines()) <= 30
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segmentation.config import CONF, DataConfig
 from segmentation.data.augment import Augmentation, build_transform, resize_image, resize_mask
-from segmentation.data.module import DataModule
+from segmentation.data.module import DataModule, count_workers
 from segmentation.data.reader import FileReader
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.synthetic import CLASSES, LABEL, SyntheticReader
@@ -381,7 +381,9 @@ def test_evaluation_keeps_the_masks_own_resolution(tmp_path: Path) -> None:
 def test_batch_size_is_of_an_optimizer_step_over_all_processes() -> None:
     data = module("synthetic", size=[32, 48], batch_size=12)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(world_size=2, global_rank=0, accumulate_grad_batches=3, strategy=strategy)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        world_size=2, num_devices=2, global_rank=0, accumulate_grad_batches=3, strategy=strategy
+    )
     assert len(next(iter(data.train_dataloader()))["index"]) == 2
     data.trainer.accumulate_grad_batches = 5  # type: ignore[union-attr]
     with pytest.raises(UserError, match=r"data.batch_size=12: does not divide by 10"):
@@ -393,3 +395,13 @@ def test_images_of_several_sizes_ask_for_one(tmp_path: Path) -> None:
     write(tmp_path / "trainannot/0001TP_000003.png", np.zeros((21, 30)))
     with pytest.raises(UserError, match=r"data.size: .*set data.size"):
         list(module("camvid", root=str(tmp_path), batch_size=4).train_dataloader())
+
+
+def test_workers_are_for_devices_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
+    assert count_workers("auto", False, 1) == 0
+    assert [count_workers("auto", True, processes) for processes in (1, 2, 4, 16)] == [8, 6, 3, 1]
+    assert count_workers(3, False, 2) == 3
+    for wrong in (-1, "many", 1.5):
+        with pytest.raises(UserError, match=r"data\.num_workers="):
+            count_workers(wrong, True, 1)  # type: ignore[arg-type]

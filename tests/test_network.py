@@ -143,3 +143,17 @@ def test_broken_files_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(UserError, match="not the description of a model"):
         load_model(tmp_path)
+
+
+def test_the_fpn_is_that_of_its_library() -> None:
+    """Ours only adds its maps up faster."""
+    theirs = settings("resnet18", "fpn")
+    theirs["decoder"]["_target_"] = "segmentation_models_pytorch.FPN"
+    torch.manual_seed(0)
+    original = build_network(theirs, 5).eval()
+    network = build("resnet18", "fpn").eval()
+    network.load_state_dict(original.state_dict())
+    image = torch.rand(2, 3, 64, 96)
+    torch.testing.assert_close(network(image), original(image))
+    concatenating = build("resnet18", "fpn", decoder__decoder_merge_policy="cat").eval()
+    assert concatenating(image).shape == (2, 5, 64, 96)

@@ -3,6 +3,7 @@
 import json
 import platform
 import resource
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,28 @@ def test_no_step_waits_for_the_device(
     settings["callbacks"] = {"watch": {"_target_": "segmentation.callbacks.Watch"}} | settings["callbacks"]
     fit_and_test(settings, tmp_path, None)
     assert sum(waits.counts.values()) <= 1, waits.counts  # the progress bar looks once
+
+
+def test_compile_compiles_the_network_in_place(tiny: Compose) -> None:
+    from segmentation.data.module import DataModule
+    from segmentation.train import build_task
+
+    names = []
+    for compiled in (False, True):
+        settings: Any = OmegaConf.to_container(tiny(f"trainer.compile={compiled}"), resolve=True)
+        network = build_task(settings, DataModule(settings["data"], {}, 0)).network
+        assert (network._compiled_call_impl is not None) is compiled
+        names.append(list(network.state_dict()))
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler here")
+def test_a_compiled_training_has_the_same_losses(tiny: Compose, tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        config = tiny("trainer.max_epochs=2", "test=false", f"trainer.compile={compiled}", f"output={folder}")
+        fit_and_test(OmegaConf.to_container(config, resolve=True), folder, None)  # type: ignore[arg-type]
+        losses.append([row["train/loss"] for row in json.loads((folder / "history.json").read_text())])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -1,7 +1,6 @@
-"""Three ways to train the same network, each measured in images a second: this project, its bare loop, and the peer."""
+"""Two ways to train the same network, measured in images a second: this project, and its bare loop."""
 
 import copy
-import gc
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,10 +12,8 @@ from hydra.utils import instantiate
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from segmentation.allocator import keep_freed_memory
-from segmentation.benchmarks.peer import PeerTask, peer_loader
 from segmentation.benchmarks.timing import Computing
 from segmentation.cost import synchronise
-from segmentation.data.augment import build_transform
 from segmentation.data.module import DataModule
 from segmentation.task import Evaluation, Task
 from segmentation.train import build_task
@@ -111,7 +108,7 @@ class Bare:
         torch.manual_seed(0)
         self.task = build_task(settings, data).to(self.device)
         self.batch, self.single = (
-            self.task.on_after_batch_transfer({key: value.to(self.device) for key, value in batch.items()}, 0)
+            data.on_after_batch_transfer({key: value.to(self.device) for key, value in batch.items()}, 0)
             for batch in (next(iter(data.train_dataloader())), next(iter(data.val_dataloader())))
         )
         self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=1e-3, fused=True)
@@ -152,36 +149,3 @@ class Bare:
             work()
         synchronise(self.device)
         return times * images / (time.perf_counter() - start)
-
-
-class Peer:
-    """The same training by `peer.py`, with the memory handling that a process has unless told otherwise."""
-
-    def __init__(self, settings: Mapping[str, Any], folder: Path, steps: int, precision: str, paths: Any) -> None:
-        self.settings, self.folder, self.steps, self.precision = settings, folder, steps, precision
-        self.paths = paths
-        self.task: PeerTask | None = None
-
-    def train(self) -> float:
-        """Images a second of some steps of a training."""
-        keep_freed_memory(False)
-        gc.collect()
-        data, watch = self.settings["data"], Stopwatch(self.settings["data"]["batch_size"])
-        if self.task is None:
-            torch.manual_seed(0)
-            self.task = PeerTask(self.settings, len(data["classes"]), WARM_UP + self.steps)
-        transforms = [build_transform(name, config) for name, config in self.settings["augment"].items()]
-        trainer = pl.Trainer(
-            accelerator=self.settings["trainer"]["accelerator"],
-            devices=1,
-            precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            log_every_n_steps=1,
-            limit_train_batches=WARM_UP + self.steps,
-            default_root_dir=self.folder,
-            callbacks=[watch],
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(self.task, peer_loader(self.settings, self.paths, transforms, data["size"]))
-        return watch.rate

@@ -4,6 +4,7 @@ float32 unless told otherwise, torch's own memory layout, every PNG decoded in e
 each step returns. Network, loss, optimizer and augmentation are those of the run that it is compared with.
 """
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ import numpy as np
 import pytorch_lightning as pl
 import segmentation_models_pytorch as smp
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from segmentation.benchmarks.contestants import WARM_UP, Stopwatch
+from segmentation.benchmarks.files import sample_files
+from segmentation.cost import peak_memory
+from segmentation.data.augment import build_transform
 from segmentation.errors import UserError
 from segmentation.models.backbones import normalisation, weights_keywords
 from segmentation.optim import optimizer_class
@@ -57,11 +62,9 @@ class PeerTask(pl.LightningModule):
     def __init__(self, settings: Mapping[str, Any], classes: int, steps: int) -> None:
         super().__init__()
         backbone = settings["backbone"]
-        if not settings["decoder"]["_target_"].startswith("segmentation_models_pytorch."):
-            raise UserError("decoder: the benchmark's peer has those of segmentation_models_pytorch; try decoder=fpn")
         keywords = weights_keywords(backbone["name"], backbone["weights"])
         self.model = instantiate(
-            settings["decoder"],
+            {**settings["decoder"], "_target_": peers_own(settings["decoder"]["_target_"])},
             encoder_name=f"tu-{backbone['name']}",
             encoder_weights=keywords.pop("pretrained", None),
             classes=classes,
@@ -104,11 +107,96 @@ class PeerTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def peer_loader(
-    settings: Mapping[str, Any], paths: Sequence[tuple[Path, Path]], transforms: Sequence[Any], size: Sequence[int]
-) -> DataLoader[Item]:
-    """Shuffled batches; everything else as DataLoader has it by default."""
-    data = settings["data"]
-    return DataLoader(
-        Files(paths, transforms, size), batch_size=data["batch_size"], shuffle=True, num_workers=data["num_workers"]
-    )
+def peers_own(target: str) -> str:
+    """The decoder of segmentation_models_pytorch that this one is, or is made from."""
+    for kind in get_class(target).__mro__:
+        if kind.__module__.startswith("segmentation_models_pytorch.decoders."):
+            return f"{kind.__module__}.{kind.__qualname__}"
+    raise UserError("decoder: the benchmark's peer has those of segmentation_models_pytorch; try decoder=fpn")
+
+
+class Peer:
+    """The peer's training, measured in images a second."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], folder: Path, steps: int, device: str, precision: str, workers: int
+    ) -> None:
+        self.settings, self.folder, self.steps = settings, folder, steps
+        self.device, self.precision, self.workers = torch.device(device), precision, workers
+        self.paths = sample_files(settings, "train")
+        torch.manual_seed(0)
+        self.task = PeerTask(settings, len(settings["data"]["classes"]), WARM_UP + steps)
+
+    def train(self) -> float:
+        """Images a second of some steps of a training."""
+        batch_size = self.settings["data"]["batch_size"]
+        watch = Stopwatch(batch_size)
+        transforms = [build_transform(name, config) for name, config in self.settings["augment"].items()]
+        files = Files(self.paths, transforms, self.settings["data"]["size"])
+        trainer = pl.Trainer(
+            accelerator="gpu" if self.device.type == "cuda" else self.device.type,
+            devices=1,
+            precision=self.precision,  # type: ignore[arg-type]  # any of Lightning's words
+            max_epochs=1,
+            log_every_n_steps=1,
+            limit_train_batches=WARM_UP + self.steps,
+            default_root_dir=self.folder,
+            callbacks=[watch],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(self.task, DataLoader(files, batch_size=batch_size, shuffle=True, num_workers=self.workers))
+        return watch.rate
+
+    def memory(self) -> float | None:
+        """MiB at the peak of the same."""
+        return peak_memory(self.train, self.device)
+
+
+class PeerProcess:
+    """A `Peer` in a process of its own, which waits while others are measured.
+
+    How the C library treats freed memory holds for a whole process, and this project changes it.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ask, answer = context.Pipe()
+        self.process = context.Process(target=serve, args=(answer, arguments), daemon=False)
+        self.process.start()
+
+    def train(self) -> float:
+        """As `Peer.train`."""
+        return float(self._answer("train"))
+
+    def memory(self) -> float | None:
+        """As `Peer.memory`."""
+        answer: float | None = self._answer("memory")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self.ask.send(None)
+        self.process.join()
+
+    def _answer(self, question: str) -> Any:
+        self.ask.send(question)
+        answer = self.ask.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def serve(connection: Any, arguments: tuple[Any, ...]) -> None:
+    """Answer with what a peer's method of the name asked for returns, or with what it raises, until asked for None."""
+    try:
+        peer = Peer(*arguments)
+    except Exception as error:
+        connection.recv()
+        connection.send(error)
+        return
+    while (question := connection.recv()) is not None:
+        try:
+            connection.send(getattr(peer, question)())
+        except Exception as error:
+            connection.send(error)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from segmentation.benchmarks.contestants import Bare, Ours, Peer
+from segmentation.benchmarks.contestants import Bare, Ours
 from segmentation.benchmarks.figures import Finding, ratio
-from segmentation.benchmarks.files import sample_files
+from segmentation.benchmarks.peer import PeerProcess
 from segmentation.benchmarks.timing import in_turn, matrix_product
 from segmentation.cost import peak_memory
 
@@ -23,6 +23,7 @@ def measure_training(
     steps: int,
     images: int,
     peer_precision: str,
+    peer_workers: int,
     wanted: Mapping[str, Any],
 ) -> list[Finding]:
     """Images a second of training and evaluation, and what follows from them, for several batch sizes.
@@ -35,6 +36,7 @@ def measure_training(
         steps: of each repetition.
         images: of each repetition of an evaluation.
         peer_precision: Lightning's word for how the peer computes.
+        peer_workers: processes that load for it.
         wanted: of the ratios, by name; `peer` by batch size.
     """
     findings = []
@@ -43,18 +45,22 @@ def measure_training(
         ours = Ours(sized, folder, steps)
         ours.data()  # decoded into the cache before anything is measured
         bare = Bare(ours)
-        peer = Peer(sized, folder, steps, peer_precision, sample_files(sized, "train"))
-        findings += measure_batch(ours, bare, peer, repetitions, wanted)
+        peer = PeerProcess(sized, folder, steps, bare.device.type, peer_precision, peer_workers)
+        try:
+            findings += measure_batch(ours, bare, peer, repetitions, wanted)
+        finally:
+            peer.close()
     return [*findings, *measure_evaluation(ours, bare, images, repetitions, wanted)]
 
 
-def measure_batch(ours: Ours, bare: Bare, peer: Peer, repetitions: int, wanted: Mapping[str, Any]) -> list[Finding]:
+def measure_batch(
+    ours: Ours, bare: Bare, peer: PeerProcess, repetitions: int, wanted: Mapping[str, Any]
+) -> list[Finding]:
     """Images a second of the three ways to train, their peak memory, and how near the machine's peak they come."""
     batch_size = ours.settings["data"]["batch_size"]
     part = f"training, batch {batch_size}"
-    memory = {"this project": peak_memory(ours.train, bare.device), "peer": peak_memory(peer.train, bare.device)}
+    memory = {"this project": peak_memory(ours.train, bare.device), "peer": peer.memory()}
     peak = matrix_product(bare.device, torch.bfloat16 if is_bf16(bare) else torch.float32)
-    # The peer last: it hands its memory back to the kernel, which the one after it would pay for.
     subjects = {"bare loop": bare.train, "this project": ours.train, "matrix product": peak, "peer": peer.train}
     rates = in_turn(subjects, repetitions, part, warm_up=False)
     found = {name: Finding(part, name, "images/s", rates[name]) for name in ("this project", "bare loop", "peer")}

@@ -1,5 +1,6 @@
 """The LightningDataModule: from a data set's configuration to batches."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from segmentation.errors import UserError
 
 Item = dict[str, Tensor]
 Size = list[int] | None
+MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
 
 
 class TrainSamples(Dataset[Item]):
@@ -68,6 +70,20 @@ def collate(items: list[Item]) -> Item:
     return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 
+def count_workers(wanted: int | str, on_cuda: bool, processes: int) -> int:
+    """How many workers load for each of the processes that train on this machine.
+
+    On a CPU there is no time to hide: what a worker takes from the cores, the network lacks, and handing batches over
+    costs more than reading them from the cache.
+    """
+    if wanted == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(MOST_WORKERS, max(1, cores // processes)) if on_cuda else 0
+    if not isinstance(wanted, int) or wanted < 0:
+        raise UserError(f"data.num_workers={wanted}: give a number, or auto")
+    return wanted
+
+
 def start_worker(worker: int) -> None:
     """One thread a worker: the workers themselves are the parallelism."""
     cv2.setNumThreads(0)
@@ -91,7 +107,7 @@ def check_labels(classes: list[str], colours: list[list[int]], ignore_index: int
 
 
 class DataModule(pl.LightningDataModule):
-    """A data set's splits as batches of image uint8 [B, 3, H, W], mask uint8 [B, H', W'] and index int64 [B].
+    """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
 
     Args:
         config: the keys of `DataConfig`, as plain containers.
@@ -207,8 +223,13 @@ class DataModule(pl.LightningDataModule):
         samples = EvaluationSamples(reader, self.size, self.ignore_index)
         return self._loader(samples, sampler=sampler, batch_size=self.config["eval_batch_size"])
 
+    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """Labels as int64, which losses and metrics want; from the workers to the device they travel as bytes."""
+        return {**batch, "mask": batch["mask"].long()}
+
     def _loader(self, samples: Dataset[Item], **how: Any) -> DataLoader[Item]:
-        workers = self.config["num_workers"]
+        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        workers = count_workers(self.config["num_workers"], on_cuda, self.trainer.num_devices if self.trainer else 1)
         return DataLoader(
             samples,
             num_workers=workers,
@@ -216,6 +237,6 @@ class DataModule(pl.LightningDataModule):
             worker_init_fn=start_worker,
             collate_fn=collate,
             generator=torch.Generator(),  # its own: drawing the workers' seeds must not move the run's random state
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=on_cuda,
             **how,
         )

@@ -4,12 +4,14 @@ A decoder's `_target_` is called as segmentation_models_pytorch's models are, an
 its `decoder` are kept: so any of them is one YAML.
 """
 
+import functools
 import inspect
 import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import segmentation_models_pytorch as smp
 import torch
 from hydra.utils import get_class, instantiate
 from segmentation_models_pytorch.encoders import get_encoder
@@ -51,6 +53,25 @@ class FCN(nn.Module):
             encoder_name, weights=encoder_weights, output_stride=encoder_output_stride, **timm_keywords
         )
         self.decoder = LastMap()
+
+
+class FPN(smp.FPN):  # type: ignore[misc]  # it publishes no types
+    """segmentation_models_pytorch's FPN (Kirillov et al., 2019), which adds up its four maps without stacking them.
+
+    The stack took a fifth of the time of a whole forward pass on a CPU, and the memory of four maps.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if self.decoder.merge.policy == "add":
+            self.decoder.merge = Sum()
+
+
+class Sum(nn.Module):
+    """Several maps of one shape to their sum."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return functools.reduce(torch.add, maps)
 
 
 class LastMap(nn.Module):
