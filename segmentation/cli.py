@@ -20,6 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
+from segmentation.usage import usage
 
 log = logging.getLogger(__name__)
 TRACEBACK = "HYDRA_FULL_ERROR"  # Hydra's own switch: set by the user, it shows the traceback of any error
@@ -52,6 +53,9 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
         def main() -> None:
             register()
+            if sys.argv[1:] in (["--help"], ["-h"]):
+                print(usage(name))
+                return
             if not is_first_process():
                 sys.argv += OTHER_RANK
             if not shows_traceback:

@@ -1,10 +1,19 @@
 """A user's mistake ends in one line that names it and what would be right, before anything heavy is imported."""
 
+import re
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from segmentation.config import SCHEMAS, register
+from segmentation.train import train
+from segmentation.usage import usage
+from tests.conftest import Compose
 
 
 def run(*arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
@@ -84,3 +93,44 @@ def test_mistake_in_a_name_is_one_line(
 def test_missing_value_is_named() -> None:
     done = run("input=x.png", command="predict")
     assert own_lines(done.stderr) == ["error: model: not set; add model=..."]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_help_names_groups_choices_and_keys(name: str) -> None:
+    register()
+    text = usage(name)
+    assert f"python -m segmentation.{name}" in text
+    if name in ("train", "benchmark"):
+        assert re.search(r"lstm= .* zigzag", text)
+        assert "  max_epochs: 30" in text
+    if name == "benchmark":
+        assert re.search(r"benchmark= +cpu gpu quick", text)
+    assert "override" not in text.split("keys and their defaults")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["--help", "backbone=resnet5", "--cfg job", "data.sizes=3"])
+def test_answers_within_a_second_and_a_half(words: str) -> None:
+    taken = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "segmentation.train", *words.split()], capture_output=True, check=False)
+        taken.append(time.monotonic() - start)
+    assert min(taken) < 1.5
+
+
+@pytest.mark.slow
+def test_the_first_step_comes_within_twelve_seconds(tmp_path: Path) -> None:
+    words = ["trainer.fast_dev_run=true", "trainer.accelerator=cpu", "test=false", f"hydra.run.dir={tmp_path}"]
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "segmentation.train", *words], capture_output=True, check=True)
+    assert time.monotonic() - start < 12  # a step of training and one of validation included
+
+
+def test_a_training_asks_nobody(tiny: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    train(tiny())
