@@ -78,13 +78,13 @@ class PeerTask(pl.LightningModule):
         self.outputs: list[dict[str, Tensor]] = []
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Images uint8 [B, 3, H, W] to logits [B, classes, H, W], or at `size`."""
-        logits: Tensor = self.model((image / 255 - self.mean) / self.std)
+        """Images [B, 3, H, W] in 0...1 to logits [B, classes, H, W], or at `size`."""
+        logits: Tensor = self.model((image - self.mean) / self.std)
         return logits if size is None else nn.functional.interpolate(logits, size, mode="bilinear")
 
     def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         image, mask = batch
-        logits = self(image)
+        logits = self(image / 255)
         loss: Tensor = self.loss(logits, mask)
         ignored = self.settings["data"]["ignore_index"]
         counts = smp.metrics.get_stats(
@@ -129,28 +129,41 @@ class Peer:
 
     def train(self) -> float:
         """Images a second of some steps of a training."""
-        batch_size = self.settings["data"]["batch_size"]
-        watch = Stopwatch(batch_size)
-        transforms = [build_transform(name, config) for name, config in self.settings["augment"].items()]
-        files = Files(self.paths, transforms, self.settings["data"]["size"])
-        trainer = pl.Trainer(
+        watch = Stopwatch(self.settings["data"]["batch_size"])
+        trainer = peer_trainer(
+            self.folder,
             accelerator="gpu" if self.device.type == "cuda" else self.device.type,
-            devices=1,
-            precision=self.precision,  # type: ignore[arg-type]  # any of Lightning's words
+            precision=self.precision,
             max_epochs=1,
-            log_every_n_steps=1,
             limit_train_batches=WARM_UP + self.steps,
-            default_root_dir=self.folder,
             callbacks=[watch],
-            enable_checkpointing=False,
-            enable_model_summary=False,
         )
-        trainer.fit(self.task, DataLoader(files, batch_size=batch_size, shuffle=True, num_workers=self.workers))
+        trainer.fit(self.task, peer_loader(self.settings, self.paths, self.workers))
         return watch.rate
 
     def memory(self) -> float | None:
         """MiB at the peak of the same."""
         return peak_memory(self.train, self.device)
+
+
+def peer_loader(settings: Mapping[str, Any], paths: Sequence[tuple[Path, Path]], workers: int) -> DataLoader[Item]:
+    """Augmented training samples in shuffled batches; all else as DataLoader has it by default."""
+    data = settings["data"]
+    transforms = [build_transform(name, config) for name, config in settings["augment"].items()]
+    files = Files(paths, transforms, data["size"])
+    return DataLoader(files, batch_size=data["batch_size"], shuffle=True, num_workers=workers)
+
+
+def peer_trainer(folder: Path, **keywords: Any) -> pl.Trainer:
+    """Lightning's Trainer as the example has it, that logs every step."""
+    return pl.Trainer(
+        devices=1,
+        log_every_n_steps=1,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **keywords,
+    )
 
 
 class PeerProcess:
