@@ -67,7 +67,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
     finished, unfinished = [], []
     for path in sorted(folder.rglob(".hydra/config.yaml")):
         config = yaml.safe_load(path.read_text())
-        if "lstm" not in config:  # of another command
+        if "lstm" not in config or "benchmark" in config:  # of another command
             continue
         run = path.parent.parent
         if (run / "metrics.json").is_file():

