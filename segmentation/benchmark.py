@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
+from segmentation.errors import UserError
 
 
 def benchmark(config: DictConfig, folder: Path) -> Any:
@@ -29,6 +30,8 @@ def benchmark(config: DictConfig, folder: Path) -> Any:
 
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
+    if settings["lstm"]["cell"] == "auto":
+        raise UserError("lstm.cell=auto: the benchmark measures each cell; name one")
     chosen = settings.pop("benchmark")
     settings = on_disk(settings, folder)
     machine = describe_machine(Computing.of(settings, folder).device)

@@ -86,7 +86,11 @@ class ProgressBar(pl.callbacks.RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         if time.monotonic() - self._fetched[0] > self.seconds or not trainer.training:
-            self._fetched = (time.monotonic(), dict(super().get_metrics(trainer, pl_module)))
+            numbers = dict(super().get_metrics(trainer, pl_module))
+            # Not by `prog_bar=True`: what is logged so, Lightning itself fetches after every step.
+            if "train/loss_step" in trainer.callback_metrics:
+                numbers["loss"] = f"{trainer.callback_metrics['train/loss_step'].item():.3f}"
+            self._fetched = (time.monotonic(), numbers)
         return self._fetched[1]
 
 

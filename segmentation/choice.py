@@ -1,7 +1,9 @@
 """`lstm.cell=auto`: the cell that trains faster at the run's own size on its own device, found by trying."""
 
+import hashlib
 import json
 import logging
+import os
 import statistics
 import time
 from pathlib import Path
@@ -10,46 +12,84 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from segmentation.analysis.cells import IDENTITY
 from segmentation.cli import is_first_process
-from segmentation.cost import synchronise
+from segmentation.cost import device_name, synchronise
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
+from segmentation.lock import turn
 from segmentation.models.decoders import MULTIPLE, build_features
 from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.runfiles import write_json
+from segmentation.sweeps.ledger import LEDGER
 
 log = logging.getLogger(__name__)
-FILE = "choice.json"  # in the run's folder: what was measured, and chosen
+FILE = "choice.json"  # in the folder of a run, and of a sweep: what was measured, and chosen
 CANDIDATES = ("lstm", "mingru")  # step by step, and the fastest of those that need not be
 ROUNDS = 5
 
 
-def settle_cell(settings: dict[str, Any], data: DataModule, folder: Path, trainer: pl.Trainer) -> None:
+def settle_cell(
+    settings: dict[str, Any], data: DataModule, folder: Path, trainer: pl.Trainer, checkpoint: Path | None
+) -> None:
     """Put the name of a cell in the place of `lstm.cell=auto`, and what was measured into the run's folder.
 
-    A run that goes on keeps the cell that it began with.
+    A run that goes on, or is tested again, keeps the cell that it began with. The runs of a sweep share what one of
+    them measured, or the seeds of a study would train different networks.
 
     Args:
         settings: the whole configuration, changed in place.
         data: of which the network sees batches.
         folder: the run's.
         trainer: knows the device, and how it computes.
+        checkpoint: the run goes on from it.
 
     Raises:
-        UserError: in one of several processes, which might choose differently.
+        UserError: where several processes were started at once, which would measure differently.
     """
     if settings["lstm"].get("cell") != "auto":
         return
+    if settings["lstm"]["_target_"] == IDENTITY:
+        settings["lstm"]["cell"] = CANDIDATES[0]  # nothing is scanned
+        return
     file = folder / FILE
-    if not file.is_file():
-        if not is_first_process():
-            raise UserError("lstm.cell=auto: several processes would measure differently; name lstm or mingru")
-        milliseconds = compare(settings, data, trainer)
-        chosen = min(milliseconds, key=milliseconds.__getitem__)
-        write_json(file, {"cell": chosen, "milliseconds": milliseconds})
-        times = ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
-        log.info(f"lstm.cell=auto: {chosen} (forward and backward: {times})")
+    begun = [file, *([checkpoint.parent.parent / FILE] if checkpoint else [])]
+    known = next((one for one in begun if one.is_file()), None)
+    if is_first_process() and (known is None or checkpoint is None):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
+        write_json(file, shared_choice(settings, data, folder, trainer))
+    elif known is None:
+        raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
+    elif known != file:
+        write_json(file, json.loads(known.read_text()))
     settings["lstm"]["cell"] = json.loads(file.read_text())["cell"]
+
+
+def shared_choice(settings: dict[str, Any], data: DataModule, folder: Path, trainer: pl.Trainer) -> dict[str, Any]:
+    """The chosen cell and its milliseconds: in a sweep, what an earlier run with the same LSTM and maps measured."""
+    if not (folder.parent / LEDGER).is_file():
+        return choose(settings, data, trainer)
+    file = folder.parent / FILE
+    parts = [settings["lstm"], settings["backbone"], settings["decoder"], data.size, settings["data"]["batch_size"]]
+    device = [device_name(trainer.strategy.root_device), trainer.precision]
+    key = hashlib.sha256(json.dumps([*parts, *device], sort_keys=True).encode()).hexdigest()[:16]
+    with turn(file):
+        choices: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+        if key not in choices:
+            choices[key] = choose(settings, data, trainer)
+            write_json(file, choices)
+    choice: dict[str, Any] = choices[key]
+    return choice
+
+
+def choose(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> dict[str, Any]:
+    """The faster cell, and what each took."""
+    milliseconds = compare(settings, data, trainer)
+    chosen = min(milliseconds, key=milliseconds.__getitem__)
+    times = ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
+    log.info(f"lstm.cell=auto: {chosen} (forward and backward: {times})")
+    return {"cell": chosen, "milliseconds": milliseconds}
 
 
 def compare(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> dict[str, float]:

@@ -38,7 +38,7 @@ class LSTMConfig:
     order_args: dict[str, Any] = field(default_factory=dict)  # keywords of the order (`windows`: size)
     combine: str = "stack"  # a list of orders in turn (stack) or side by side (sum)
     cell: str = (
-        "lstm"  # lstm | gru | minlstm | mingru | auto (lstm or minlstm, whichever trains faster here) | a dotted path
+        "lstm"  # lstm | gru | minlstm | mingru | auto (lstm or mingru, whichever trains faster here) | a dotted path
     )
     hidden_size: int = 128  # of one direction
     num_layers: int = 1
@@ -61,7 +61,7 @@ class DataConfig:
     ignore_index: int = 255  # label of void pixels, which count nowhere
     group: str | None = None  # regular expression over a sample's name; its first group names the video
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
-    check: bool = True  # read every file before training begins
+    check: bool = True  # read every file before training begins, and keep what was decoded in the cache
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time
     cache_gib: float = 8.0  # what the folder may grow to, old caches going first; a split that is larger is not kept
     batch_size: int = 8  # images an optimizer step, over all processes

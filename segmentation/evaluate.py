@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
-from segmentation.config import TrainerConfig
+from segmentation.config import DataConfig, TrainerConfig
 from segmentation.errors import UserError, nearest
 
 
@@ -77,7 +77,9 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
         if "data.size" not in changes:
             run.data.size = read_description(folder)["meta"]["size"]
         return run
-    if "data" not in run:
+    if "data" in run:  # a run of an earlier release lacks the keys that were added since
+        run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
+    else:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
     for key, value in changes.items():
         if key.startswith("data."):

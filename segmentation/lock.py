@@ -1,4 +1,4 @@
-"""One training a folder: a second process that would write to the same run ends instead."""
+"""What only one process may do at a time: train in a folder, and make what several would share."""
 
 import os
 import socket
@@ -36,4 +36,17 @@ def claim(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        yield
+
+
+@contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Wait until no other process is making this file: several runs of a sweep may begin together."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there each makes it, and the last one stays
+        yield
+        return
+    with file.with_suffix(".lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
         yield

@@ -70,7 +70,8 @@ class Labelled(nn.Module):
         """Logits [B, C, H, W] and labels [B, H, W] to a scalar."""
         # Any label will do where none counts; asking whether that is so would make the host wait for the device.
         void = (target == self.ignore_index).all()
-        value: Tensor = self.loss(logits, torch.where(void, 0, target)) * ~void
+        label = 1 if self.ignore_index == 0 else 0
+        value: Tensor = self.loss(logits, torch.where(void, label, target)) * ~void
         return value
 
 

@@ -1,6 +1,5 @@
 """Optimizers with a learning rate of their own for the backbone, and schedules over the steps of a training."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,9 @@ from torch.optim.lr_scheduler import (
 )
 
 from segmentation.errors import UserError, nearest
+
+# With one kernel for all parameters, on CPUs and GPUs alike in every torch that is supported.
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 def optimizer_class(name: str) -> type[Optimizer]:
@@ -51,11 +53,11 @@ def build_optimizer(network: nn.Module, config: Mapping[str, Any], *, fused: boo
     ]
     chosen = optimizer_class(config["name"])
     keywords = {"lr": config["lr"], "weight_decay": config["weight_decay"], **config["args"]}
-    if fused and not {"foreach", "fused"} & set(keywords) and "fused" in inspect.signature(chosen).parameters:
+    if fused and chosen in FUSED and not {"foreach", "fused", "differentiable"} & set(keywords):
         keywords["fused"] = True
     try:
         return chosen([group for group in groups if group["params"]], **keywords)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"optimizer: {config['name']} refuses its arguments: {error}") from error
 
 

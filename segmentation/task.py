@@ -106,7 +106,7 @@ class Task(Evaluation):
         super().__init__(network, **evaluation)
         self.loss = loss
         # A metric, since Lightning's own mean divides by one process's images where processes have unequally many.
-        self.validation_loss = MeanMetric()
+        self.validation_loss = MeanMetric(nan_strategy="disable")  # looking for NaNs would make the host wait
         self.optimizer_config = optimizer
         self.scheduler = scheduler
 
@@ -118,7 +118,6 @@ class Task(Evaluation):
         correct = (logits.detach().argmax(1) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         size = len(mask)
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # a short word for the progress bar
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
         self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss

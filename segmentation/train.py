@@ -64,11 +64,13 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     if not training:
         history.read()
     callbacks = [history, *instantiate(settings["callbacks"]).values()]
-    callbacks += [TestFiles(folder, history), FinalScores(describe(settings))]  # metrics.json last: it ends the run
+    final = FinalScores(describe(settings))
+    callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
-    settle_cell(settings, data, folder, trainer)
+    settle_cell(settings, data, folder, trainer, checkpoint)
+    final.settings = describe(settings)
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:

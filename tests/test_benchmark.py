@@ -4,20 +4,25 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_class
 from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
 
 from segmentation.benchmark import benchmark
-from segmentation.benchmarks import growth, peer, training
+from segmentation.benchmarks import growth, training
 from segmentation.benchmarks.contestants import Bare, Ours
+from segmentation.benchmarks.elsewhere import Elsewhere, serve
 from segmentation.benchmarks.figures import Finding, ratio, write
 from segmentation.benchmarks.files import on_disk, sample_files
-from segmentation.benchmarks.peer import Peer, PeerProcess, peers_own
+from segmentation.benchmarks.loading import measure_loading
+from segmentation.benchmarks.peer import Peer, PeerTask, peers_own
 from segmentation.benchmarks.timing import in_turn, matrix_product
 from segmentation.errors import UserError
 from tests.conftest import Compose
@@ -88,18 +93,28 @@ def test_the_machines_peak_is_a_rate() -> None:
 
 def test_training_work_is_counted_forward_and_backward(settings: dict[str, Any], tmp_path: Path) -> None:
     bare = Bare(Ours(settings, tmp_path, 1))
-    forward = bare.batch["image"].shape[0] * 1e6
-    assert training.training_flops(bare) > 3 * forward
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        bare.task(bare.batch["image"], bare.batch["mask"].shape[-2:])
+    assert 2.5 < training.training_flops(bare) / counter.get_total_flops() < 3.1
     assert bare.train() > 0
 
 
 def test_the_peer_trains_the_same_network(settings: dict[str, Any], tmp_path: Path) -> None:
     rival = Peer(settings, tmp_path, 1, "cpu", "32-true", 0)
+    rival.task = PeerTask(settings, len(settings["data"]["classes"]), 3)
     ours = Bare(Ours(settings, tmp_path, 1)).task.network
     assert sum(p.numel() for p in rival.task.model.parameters()) == sum(p.numel() for p in ours.parameters())
     before = [parameter.clone() for parameter in rival.task.parameters()]
     assert rival.train() > 0
     assert any(not torch.equal(one, other) for one, other in zip(before, rival.task.parameters(), strict=True))
+
+
+def test_too_few_batches_are_named(settings: dict[str, Any], tmp_path: Path) -> None:
+    few = {**settings, "data": {**settings["data"], "batch_size": 12}}  # 24 images
+    with pytest.raises(UserError, match="2 batches are too few"):
+        Ours(few, tmp_path, 1).train()
+    with pytest.raises(UserError, match="2 batches are too few"):
+        measure_loading(few, tmp_path, 1, images=4, wanted=1)
 
 
 def test_the_peer_has_its_own_decoder() -> None:
@@ -114,9 +129,11 @@ def test_drawn_samples_become_files(settings: dict[str, Any]) -> None:
 
 
 class Answering:
-    """Stands for a peer in the process that serves it."""
+    """What another process is asked."""
 
     def __init__(self, answer: float) -> None:
+        if answer < 0:
+            raise UserError("less than nothing")
         self.answer = answer
 
     def train(self) -> float:
@@ -126,30 +143,55 @@ class Answering:
         raise UserError("no memory")
 
 
-def test_a_served_peer_answers_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    monkeypatch.setattr(peer, "Peer", Answering)
-    ask, answer = multiprocessing.Pipe()
-    thread = threading.Thread(target=peer.serve, args=(answer, (2.5,)))
+def served(answer: float) -> tuple[Elsewhere, Any]:
+    """An `Elsewhere` that a thread of this process answers."""
+    there = Elsewhere.__new__(Elsewhere)
+    there.ask, other = multiprocessing.Pipe()
+    thread: Any = threading.Thread(target=serve, args=(other, f"{__name__}.Answering", (answer,)))
+    there.process = thread
     thread.start()
-    process = PeerProcess.__new__(PeerProcess)
-    process.ask = ask
-    assert process.train() == 2.5
+    return there, other
+
+
+def test_another_process_answers_and_ends() -> None:
+    there, _ = served(2.5)
+    assert there.call("train") == 2.5
     with pytest.raises(UserError, match="no memory"):
-        process.memory()
-    ask.send(None)
-    thread.join(10)
-    assert not thread.is_alive()
+        there.call("memory")
+    there.close()
+    assert not there.process.is_alive()
+
+
+def test_what_cannot_be_built_elsewhere_is_said_here() -> None:
+    there, _ = served(-1)
+    for _ in range(2):
+        with pytest.raises(UserError, match="less than nothing"):
+            there.call("train")
+    there.close()
+
+
+def test_a_process_that_is_gone_is_one_line() -> None:
+    there, other = served(1)
+    there.close()
+    other.close()
+    with pytest.raises(UserError, match="has ended"):
+        there.call("train")
+    there.close()
 
 
 def test_every_section_measures_and_draws(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of `quick`, with a peer that answers from this process."""
+    """All of `quick`, with nothing but this process."""
 
-    class Here(Peer):
+    class Here:
+        def __init__(self, kind: str, *arguments: Any) -> None:
+            self.built = get_class(kind)(*arguments)
+
+        def call(self, method: str) -> Any:
+            return getattr(self.built, method)()
+
         def close(self) -> None: ...
 
-    monkeypatch.setattr(training, "PeerProcess", Here)
+    monkeypatch.setattr(training, "Elsewhere", Here)
     sections = "benchmark.sections"
     config = compose(
         *SMALL,
@@ -167,7 +209,8 @@ def test_every_section_measures_and_draws(compose: Compose, tmp_path: Path, monk
     parts = {finding.part for finding in findings}
     assert parts == {"training, batch 4", "evaluation", "loading", "scan against torch's lstm alone",
                      "LSTM at stride 16", "LSTM at stride 8", "growth"}  # fmt: skip
-    assert all(value > 0 for finding in findings for value in finding.values if finding.unit != "of positions")
+    measured = [finding for finding in findings if finding.unit in ("images/s", "ms", "times", "%", "GFLOP/s")]
+    assert all(value > 0 for finding in measured for value in finding.values)
     assert (tmp_path / "benchmark.png").stat().st_size > 10_000
     assert len(json.loads((tmp_path / "benchmark.json").read_text())["findings"]) == len(findings)
 

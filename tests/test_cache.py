@@ -4,7 +4,7 @@ import logging
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from PIL import Image
 
 from segmentation.data import cache
 from segmentation.data.cache import CachedReader, Store, cached, find_store
-from segmentation.data.reader import FileReader
+from segmentation.data.reader import FileReader, Sample
 from segmentation.errors import UserError
 from tests.conftest import Compose
 
@@ -110,6 +110,47 @@ def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
         os.utime(reader.file, (number, number))
     assert sorted(store.folder.glob("*.samples")) == sorted(made[1:])
     assert len(reader[0].image) == 10
+
+
+def test_a_run_does_not_take_the_room_of_its_own_splits(tmp_path: Path) -> None:
+    for name in "ab":
+        draw(tmp_path / name)
+    store = Store(tmp_path / "store", 3 * 20 * (10 + 11 + 12) * 2)  # one and a half of them
+    first = cached(files(tmp_path / "a"), store, "reading")
+    assert isinstance(first, CachedReader)
+    assert not isinstance(cached(files(tmp_path / "b"), store, "reading", keep=[first]), CachedReader)
+    assert first.file.is_file()
+    assert isinstance(cached(files(tmp_path / "b"), store, "reading"), CachedReader)
+    assert not first.file.is_file()
+    copy = pickle.loads(pickle.dumps(first))  # a worker that starts now reads the files
+    assert isinstance(copy, FileReader)
+    assert np.array_equal(copy[1].mask, first[1].mask)
+
+
+class Inverted(FileReader):
+    """Reads the same files otherwise."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return sample._replace(mask=2 - sample.mask)
+
+
+class Bare:
+    """A reader of somebody's own, without what a cache needs."""
+
+    names: ClassVar = ["a"]
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_readers_that_inherit_or_know_no_cache_are_their_own(data: Path, store: Store) -> None:
+    plain = cached(files(data), store, "reading")
+    keywords: Any = {"num_classes": 3, "ignore_index": 255, "image": "images/{name}.png", "mask": "masks/{name}.png"}
+    inverted = cached(Inverted(root=str(data), split="train", listing=None, **keywords), store, "reading")
+    assert np.array_equal(inverted[0].mask, 2 - plain[0].mask)
+    bare: Any = Bare()
+    assert cached(bare, store, "reading") is bare
 
 
 def test_what_is_larger_than_the_limit_is_not_kept(data: Path, tmp_path: Path) -> None:

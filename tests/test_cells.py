@@ -170,6 +170,49 @@ def test_auto_takes_the_cell_that_was_measured_to_be_faster(
     assert named == scores  # trying cells draws none of the run's random numbers
 
 
+def pretend_to_measure(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each measurement finds the other cell faster than the one before; the list says what was found."""
+    from segmentation import choice
+
+    found: list[str] = []
+
+    def measure(*_: Any) -> dict[str, float]:
+        found.append(CANDIDATES[len(found) % 2])
+        return {cell: 1.0 if cell == found[-1] else 2.0 for cell in CANDIDATES}
+
+    monkeypatch.setattr(choice, "compare", measure)
+    return found
+
+
+def test_a_training_begun_anew_measures_anew(tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segmentation.analysis.runs import read_run
+
+    found = pretend_to_measure(monkeypatch)
+    for _ in range(2):
+        train(tiny("lstm.cell=auto"))
+    assert found == ["lstm", "mingru"]
+    elsewhere = tiny(
+        "lstm.cell=auto", "train=false", f"ckpt={tmp_path}/run/checkpoints/best.ckpt", f"output={tmp_path}/other"
+    )
+    train(elsewhere)  # what the checkpoint's run trained
+    assert len(found) == 2
+    named = {"lstm": {"cell": "gru", "order": "zigzag"}, "seed": 0}
+    assert read_run(tmp_path / "run", named).config["lstm"]["cell"] == "gru"
+
+
+def test_runs_of_a_sweep_share_a_choice_and_none_needs_none(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pretend_to_measure(monkeypatch)
+    (tmp_path / "ledger.jsonl").touch()
+    for job, words in enumerate(["seed=0", "seed=1", "lstm=none", "seed=2"]):
+        train(tiny("lstm.cell=auto", "test=false", f"output={tmp_path}/{job}", *words.split()))
+    assert found == ["lstm"]
+    assert not (tmp_path / "2" / "choice.json").exists()
+    train(tiny("lstm.cell=auto", "lstm.order=rows", "test=false", f"output={tmp_path}/4"))
+    assert found == ["lstm", "mingru"]  # another scan, another choice
+
+
 def test_auto_really_measures(tiny: Compose, tmp_path: Path) -> None:
     import json
 

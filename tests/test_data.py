@@ -233,7 +233,7 @@ def test_missing_root_is_named() -> None:
 
 def test_checking_can_be_switched_off(tmp_path: Path) -> None:
     (tree(tmp_path) / "val" / "0000TP_000000.png").unlink()
-    module("camvid", root=str(tmp_path), check=False, cache="off").prepare("val")
+    module("camvid", root=str(tmp_path), check=False).prepare("val")
     with pytest.raises(UserError):
         module("camvid", root=str(tmp_path), cache="off").prepare("val")
 

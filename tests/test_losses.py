@@ -55,6 +55,18 @@ def test_all_void_is_zero_and_harmless(loss: Any) -> None:
     assert logits.grad.abs().max() == 0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_all_void_is_zero_where_void_is_the_first_label(name: str, compose: Compose) -> None:
+    loss = instantiate(compose(f"loss={name}", "data.ignore_index=0").loss)
+    logits, target = example()
+    logits.requires_grad_()
+    value = loss(logits, torch.zeros_like(target))
+    value.backward()
+    assert value == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+
+
 def test_cross_entropy_is_torchs() -> None:
     logits, target = example()
     weights = [1.0, 2.0, 0.5, 3.0]

@@ -1,6 +1,7 @@
 """A whole run in miniature, and what must hold of it: files, resuming, evaluating and predicting from what it saved."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,19 @@ def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
     assert any(tag.startswith("lr/") for tag in tags["scalars"])
     final = events.Scalars("final/pixel_accuracy")[-1].value
     assert final == pytest.approx(metrics_of(run)["pixel_accuracy"])
+
+
+def test_a_run_of_an_earlier_release_is_evaluated(run: Path, compose: Compose, tmp_path: Path) -> None:
+    """Its configuration lacks the keys that were added since."""
+    older = tmp_path / "older"
+    shutil.copytree(run, older)
+    saved = OmegaConf.load(older / ".hydra" / "config.yaml")
+    for key in ("cache", "cache_gib", "check"):
+        saved.data.pop(key)
+    OmegaConf.save(saved, older / ".hydra" / "config.yaml")
+    config = compose(f"model={older}", "accelerator=cpu", name="evaluate")
+    scores = evaluate(config, described_data(config, [], chosen=False), tmp_path / "evaluation")
+    assert scores["pixel_accuracy"] > 0
 
 
 def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def read_run(folder: Path, config: Mapping[str, Any]) -> Run:
     overridden = folder / ".hydra" / "overrides.yaml"
     overrides = (yaml.safe_load(overridden.read_text()) or []) if overridden.is_file() else []
     settled = folder / "choice.json"
-    if settled.is_file():  # `auto` names no network: two runs of it may have trained two
+    if config["lstm"].get("cell") == "auto" and settled.is_file():  # two runs of `auto` may have trained two networks
         cell = json.loads(settled.read_text())["cell"]
         config = {**config, "lstm": {**config["lstm"], "cell": cell}}
         overrides = [text.replace("lstm.cell=auto", f"lstm.cell={cell}") for text in overrides]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.utils.tensorboard  # noqa: F401  # imported here, it does not count as the training's memory
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from segmentation.allocator import keep_freed_memory
 from segmentation.benchmarks.timing import Computing
-from segmentation.cost import synchronise
+from segmentation.cost import peak_memory, synchronise
 from segmentation.data.module import DataModule
+from segmentation.errors import UserError
 from segmentation.task import Evaluation, Task
 from segmentation.train import build_task
 from segmentation.trainer import build_trainer
@@ -26,23 +26,26 @@ WARM_UP = 2  # steps that do not count: workers start, kernels are chosen, the q
 class Stopwatch(pl.Callback):
     """Images a second from the end of the warm-up to the end of the last batch; validation batches alike."""
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+    def __init__(self) -> None:
         self.start = self.stop = 0.0
-        self.batches = 0
+        self.batches = self.images = 0
 
     @property
     def rate(self) -> float:
         """Images a second."""
-        return (self.batches - WARM_UP) * self.batch_size / (self.stop - self.start)
+        if self.images == 0:
+            raise UserError(f"data: {self.batches} batches are too few; the first {WARM_UP} of an epoch do not count")
+        return self.images / (self.stop - self.start)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._count(trainer, int(trainer.num_training_batches))
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        self._count(trainer, batch, int(trainer.num_training_batches))
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._count(trainer, int(trainer.num_val_batches[0]))
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        self._count(trainer, batch, int(trainer.num_val_batches[0]))
 
-    def _count(self, trainer: pl.Trainer, last: int) -> None:
+    def _count(self, trainer: pl.Trainer, batch: Any, last: int) -> None:
+        if self.batches >= WARM_UP:
+            self.images += len(batch["image"] if isinstance(batch, dict) else batch[0])
         self.batches += 1
         if self.batches in (WARM_UP, last):  # in between nobody waits for the device
             synchronise(trainer.strategy.root_device)
@@ -65,8 +68,7 @@ class Ours:
     def train(self) -> float:
         """Images a second of some steps of a training."""
         keep_freed_memory()
-        batch_size = self.settings["data"]["batch_size"]
-        watch, data = Stopwatch(batch_size), self.data()
+        watch, data = Stopwatch(), self.data()
         trainer = self.trainer(watch)
         if self.task is None:
             torch.manual_seed(0)
@@ -74,11 +76,15 @@ class Ours:
         trainer.fit(self.task, data)
         return watch.rate
 
+    def memory(self) -> float | None:
+        """MiB at the peak of the same, the network included if it is the first call."""
+        return peak_memory(self.train, Computing.of(self.settings, self.folder).device)
+
     def evaluate(self, images: int) -> float:
         """Images a second of an evaluation, one image a forward."""
         keep_freed_memory()
         assert self.task is not None
-        data, watch = self.data(), Stopwatch(self.settings["data"]["eval_batch_size"])
+        data, watch = self.data(), Stopwatch()
         self.settings["trainer"]["args"]["limit_val_batches"] = WARM_UP + images
         task = Evaluation(
             self.task.network,

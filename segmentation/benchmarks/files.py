@@ -20,7 +20,7 @@ def sample_files(settings: Mapping[str, Any], split: str) -> list[tuple[Path, Pa
     return list(reader.paths.values())
 
 
-def on_disk(settings: Mapping[str, Any], folder: Path, *, count: int = 64) -> dict[str, Any]:
+def on_disk(settings: Mapping[str, Any], folder: Path, *, count: int = 512) -> dict[str, Any]:
     """The settings, with samples that were not read from files written as PNGs, `count` of each split at most."""
     data = DataModule(settings["data"], {}, 0)
     if isinstance(data.reader("train"), FileReader):

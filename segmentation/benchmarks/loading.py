@@ -8,6 +8,7 @@ from typing import Any
 from segmentation.benchmarks.figures import Finding
 from segmentation.benchmarks.timing import in_turn
 from segmentation.data.module import DataModule
+from segmentation.errors import UserError
 
 PART = "loading"
 AHEAD = 3  # batches that do not count: two are prepared before the first is asked for
@@ -30,7 +31,10 @@ def measure_loading(
         changed = {**settings["data"], "num_workers": 1, "cache": cache}
         data = DataModule(changed, settings["augment"], 0)
         data.prepare("train")
-        loader = iter(data.train_dataloader())
+        batches = data.train_dataloader()
+        if len(batches) <= AHEAD:
+            raise UserError(f"data: {len(batches)} batches are too few; the first {AHEAD} do not count")
+        loader = iter(batches)
         for _ in range(AHEAD):
             next(loader)
         counted, start = 0, time.perf_counter()

@@ -4,7 +4,6 @@ float32 unless told otherwise, torch's own memory layout, every PNG decoded in e
 each step returns. Network, loss, optimizer and augmentation are those of the run that it is compared with.
 """
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,12 +124,14 @@ class Peer:
         self.settings, self.folder, self.steps = settings, folder, steps
         self.device, self.precision, self.workers = torch.device(device), precision, workers
         self.paths = sample_files(settings, "train")
-        torch.manual_seed(0)
-        self.task = PeerTask(settings, len(settings["data"]["classes"]), WARM_UP + steps)
+        self.task: PeerTask | None = None
 
     def train(self) -> float:
         """Images a second of some steps of a training."""
-        watch = Stopwatch(self.settings["data"]["batch_size"])
+        watch = Stopwatch()
+        if self.task is None:
+            torch.manual_seed(0)
+            self.task = PeerTask(self.settings, len(self.settings["data"]["classes"]), WARM_UP + self.steps)
         trainer = peer_trainer(
             self.folder,
             accelerator="gpu" if self.device.type == "cuda" else self.device.type,
@@ -143,7 +144,7 @@ class Peer:
         return watch.rate
 
     def memory(self) -> float | None:
-        """MiB at the peak of the same."""
+        """MiB at the peak of the same, the network included if it is the first call."""
         return peak_memory(self.train, self.device)
 
 
@@ -165,52 +166,3 @@ def peer_trainer(folder: Path, **keywords: Any) -> pl.Trainer:
         enable_model_summary=False,
         **keywords,
     )
-
-
-class PeerProcess:
-    """A `Peer` in a process of its own, which waits while others are measured.
-
-    How the C library treats freed memory holds for a whole process, and this project changes it.
-    """
-
-    def __init__(self, *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.ask, answer = context.Pipe()
-        self.process = context.Process(target=serve, args=(answer, arguments), daemon=False)
-        self.process.start()
-
-    def train(self) -> float:
-        """As `Peer.train`."""
-        return float(self._answer("train"))
-
-    def memory(self) -> float | None:
-        """As `Peer.memory`."""
-        answer: float | None = self._answer("memory")
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self.ask.send(None)
-        self.process.join()
-
-    def _answer(self, question: str) -> Any:
-        self.ask.send(question)
-        answer = self.ask.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def serve(connection: Any, arguments: tuple[Any, ...]) -> None:
-    """Answer with what a peer's method of the name asked for returns, or with what it raises, until asked for None."""
-    try:
-        peer = Peer(*arguments)
-    except Exception as error:
-        connection.recv()
-        connection.send(error)
-        return
-    while (question := connection.recv()) is not None:
-        try:
-            connection.send(getattr(peer, question)())
-        except Exception as error:
-            connection.send(error)

@@ -23,7 +23,7 @@ def measure_share(
     strides: Sequence[int],
     orders: Sequence[str],
     cells: Sequence[str],
-    wanted: Mapping[int, float],
+    wanted: Mapping[int, Mapping[str, float]],
 ) -> list[Finding]:
     """The LSTM's share of a training step and of a forward pass, at several strides.
 
@@ -36,7 +36,7 @@ def measure_share(
         strides: pixels of the input that a scanned position stands for.
         orders: of the scan.
         cells: of the scan.
-        wanted: stride to the percentage of a step that the first order's first cell may take.
+        wanted: stride to cell to the percentage of a step that it may take with the first order.
     """
     keep_freed_memory()
     bare = Bare(Ours(settings, folder, 1))
@@ -54,12 +54,13 @@ def measure_share(
             subjects[f"step {name}"] = lambda work=both: milliseconds(work, bare.device)  # type: ignore[misc]
             subjects[f"forward {name}"] = lambda work=once: milliseconds(work, bare.device)  # type: ignore[misc]
         taken = in_turn(subjects, repetitions, part)
-        for number, name in enumerate(steps):
+        for name, (order, cell) in zip(steps, pairs, strict=True):
             for kind in ("step", "forward"):
                 own, rest = taken[f"{kind} {name}"], taken[kind]
                 shares = [100 * one / (one + other) for one, other in zip(own, rest, strict=True)]
-                want = {"at_most": wanted[stride]} if kind == "step" and number == 0 and stride in wanted else {}
-                findings.append(Finding(part, f"{name}: share of a {kind}", "%", shares, **want))
+                judged = kind == "step" and order == orders[0]
+                want = wanted.get(stride, {}).get(cell) if judged else None
+                findings.append(Finding(part, f"{name}: share of a {kind}", "%", shares, at_most=want))
                 findings.append(Finding(part, f"{name}: {kind}", "ms", own))
     return findings
 
@@ -128,38 +129,50 @@ def measure_overhead(
     how = Computing.of(settings, folder)
     part, findings = f"scan against torch's {cell} alone", []
     for name in orders:
-        scan, maps, sequences = scan_and_sequences(settings, name, cell, (batch_size, channels, *size), how.device)
-        subjects = {
-            "scan": timed(scan, maps, how),
-            "alone": timed(scan.cell, sequences, how),
-        }
+        scans, maps = build_scans(settings, name, cell, (batch_size, channels, *size), how.device)
+        alone = [(scan.cell, sequences) for scan in scans for sequences in sequences_of(scan, maps)]
+        subjects = {"scan": timed([(nn.Sequential(*scans), maps)], how), "alone": timed(alone, how)}
         taken = in_turn(subjects, repetitions, f"{part}: {name}")
-        own, alone = (Finding(part, f"{name}, {kind}", "ms", taken[kind]) for kind in ("scan", "alone"))
-        single = len(sequences) == batch_size
+        own, other = (Finding(part, f"{name}, {kind}", "ms", taken[kind]) for kind in ("scan", "alone"))
+        single = all(len(sequences) == batch_size for _, sequences in alone)
         want = wanted.get("one" if single else "several")
-        findings += [own, alone, ratio(own, alone, f"{name}, scan / alone", at_most=want)]
+        findings += [own, other, ratio(own, other, f"{name}, scan / alone", at_most=want)]
     return findings
 
 
-def scan_and_sequences(
-    settings: Mapping[str, Any], name: str, cell: str, shape: Sequence[int], device: torch.device
-) -> tuple[Scan, Tensor, Tensor]:
-    """A scan, random maps, and the sequences that the scan would make of such maps, as one batch."""
+def build_scans(
+    settings: Mapping[str, Any], names: str, cell: str, shape: Sequence[int], device: torch.device
+) -> tuple[list[Scan], Tensor]:
+    """The scans of an order, or of several joined by `+`, one on the result of the other, and random maps."""
     lstm = settings["lstm"]
     widths = {key: lstm[key] for key in ("hidden_size", "num_layers", "bidirectional")}
-    scan = Scan(shape[1], find_order(name), {}, cell=cell, chunk=None, **widths).to(device)
-    rows, length = scan.order(*shape[-2:]).shape
+    scans: list[Scan] = []
+    for name in names.split("+"):
+        channels = scans[-1].out_channels if scans else shape[1]
+        scans.append(Scan(channels, find_order(name), {}, cell=cell, chunk=None, **widths).to(device))
     maps = torch.randn(*shape, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
-    return scan, maps, torch.randn(shape[0] * rows, length, shape[1], device=device, requires_grad=True)
+    return scans, maps
 
 
-def timed(module: nn.Module, inputs: Tensor, how: Computing) -> Callable[[], float]:
-    """Measures a pass forward and backward in milliseconds."""
+def sequences_of(scan: Scan, maps: Tensor) -> list[Tensor]:
+    """Random batches of sequences, as many and as long as the scan makes of such maps."""
+    batch, _, height, width = maps.shape
+    cell: Any = scan.cell
+    groups = scan.plan(height, width, maps.device).groups
+    return [
+        torch.randn(batch * count, length, cell.input_size, device=maps.device, requires_grad=True)
+        for count, length in groups
+    ]
 
-    def work() -> None:
-        with how.context():
-            result = module(inputs)
-        states = result[0] if isinstance(result, tuple) else result
-        states.backward(torch.ones_like(states))
 
-    return lambda: milliseconds(work, how.device)
+def timed(work: Sequence[tuple[nn.Module, Tensor]], how: Computing) -> Callable[[], float]:
+    """Measures a pass of each module over its inputs, forward and backward, in milliseconds."""
+
+    def run() -> None:
+        for module, inputs in work:
+            with how.context():
+                result = module(inputs)
+            states = result[0] if isinstance(result, tuple) else result
+            states.backward(torch.ones_like(states))
+
+    return lambda: milliseconds(run, how.device)

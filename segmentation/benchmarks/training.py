@@ -1,6 +1,7 @@
 """Training and evaluation against the peer and against the bare loop; peak memory; the share of the machine's peak."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmentation.benchmarks.contestants import Bare, Ours
+from segmentation.benchmarks.elsewhere import Elsewhere
 from segmentation.benchmarks.figures import Finding, ratio
-from segmentation.benchmarks.peer import PeerProcess
 from segmentation.benchmarks.timing import in_turn, matrix_product
-from segmentation.cost import peak_memory
 
 
 def measure_training(
@@ -45,23 +45,32 @@ def measure_training(
         ours = Ours(sized, folder, steps)
         ours.data()  # decoded into the cache before anything is measured
         bare = Bare(ours)
-        peer = PeerProcess(sized, folder, steps, bare.device.type, peer_precision, peer_workers)
+        peer_arguments = (sized, folder, steps, bare.device.type, peer_precision, peer_workers)
+        peer = Elsewhere("segmentation.benchmarks.peer.Peer", *peer_arguments)
+        again = Elsewhere("segmentation.benchmarks.contestants.Ours", sized, folder, steps)
         try:
-            findings += measure_batch(ours, bare, peer, repetitions, wanted)
+            memory = {"this project": again.call("memory"), "peer": peer.call("memory")}
+            again.close()
+            findings += measure_batch(ours, bare, functools.partial(peer.call, "train"), memory, repetitions, wanted)
         finally:
+            again.close()
             peer.close()
     return [*findings, *measure_evaluation(ours, bare, images, repetitions, wanted)]
 
 
 def measure_batch(
-    ours: Ours, bare: Bare, peer: PeerProcess, repetitions: int, wanted: Mapping[str, Any]
+    ours: Ours,
+    bare: Bare,
+    peer: Callable[[], float],
+    memory: Mapping[str, float | None],
+    repetitions: int,
+    wanted: Mapping[str, Any],
 ) -> list[Finding]:
     """Images a second of the three ways to train, their peak memory, and how near the machine's peak they come."""
     batch_size = ours.settings["data"]["batch_size"]
     part = f"training, batch {batch_size}"
-    memory = {"this project": peak_memory(ours.train, bare.device), "peer": peer.memory()}
     peak = matrix_product(bare.device, torch.bfloat16 if is_bf16(bare) else torch.float32)
-    subjects = {"bare loop": bare.train, "this project": ours.train, "matrix product": peak, "peer": peer.train}
+    subjects = {"bare loop": bare.train, "this project": ours.train, "matrix product": peak, "peer": peer}
     rates = in_turn(subjects, repetitions, part, warm_up=False)
     found = {name: Finding(part, name, "images/s", rates[name]) for name in ("this project", "bare loop", "peer")}
     work = training_flops(bare) / batch_size

@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from rich.progress import track
 
 from segmentation.data.reader import Pixels, Reader, Sample
+from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of the files; another makes old ones unknown
@@ -39,7 +41,7 @@ def find_store(cache: str, gib: float) -> Store | None:
     if cache == "off":
         return None
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segmentation"
-    return Store(home if cache == "auto" else Path(cache).expanduser(), int(gib * 2**30))
+    return Store(home if cache == "auto" else Path(cache).expanduser(), int(min(gib, 2**20) * 2**30))
 
 
 class CachedReader:
@@ -60,7 +62,7 @@ class CachedReader:
         self.bytes = np.memmap(self.file, np.uint8, "r")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CachedReader, (self.reader, self.file)  # a worker maps the file itself; pickling would copy all of it
+        return reopen, (self.reader, self.file)  # a worker maps the file itself; pickling would copy all of it
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,28 +83,38 @@ class CachedReader:
         return self.reader.fingerprint()
 
 
-def cached(reader: Reader, store: Store, what: str) -> Reader:
+def reopen(reader: Reader, file: Path) -> Reader:
+    """In another process: the cache again, or the reader itself if another run has taken its room since."""
+    try:
+        return CachedReader(reader, file)
+    except OSError:
+        return reader
+
+
+def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] = ()) -> Reader:
     """The reader with its samples from a cache, made now unless it is there; the reader itself where none can be made.
 
     Args:
         reader: of one split.
         store: where caches are kept.
         what: the progress bar says that this is being read.
+        keep: whose caches must not make room for this one.
 
     Raises:
         UserError: for the first sample that cannot be used.
     """
-    fingerprint = reader.fingerprint()
+    fingerprint = getattr(reader, "fingerprint", lambda: None)()  # a reader from elsewhere may have none
     if fingerprint is None or isinstance(reader, CachedReader):
         return reader
-    file = store.folder / (hashlib.sha256(f"{FORMAT} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
+    kind = f"{type(reader).__module__}.{type(reader).__qualname__}"  # one that inherits may read otherwise
+    file = store.folder / (hashlib.sha256(f"{FORMAT} {kind} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
     try:
         if not is_whole(file):
             store.folder.mkdir(parents=True, exist_ok=True)
             with turn(file):
                 needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
                 if not is_whole(file):
-                    if not make_room(store, needed):
+                    if not make_room(store, needed, {one.file for one in keep if isinstance(one, CachedReader)}):
                         return reader
                     write(reader, file, what)
         with contextlib.suppress(PermissionError):  # a cache that others own can be read
@@ -111,19 +123,6 @@ def cached(reader: Reader, store: Store, what: str) -> Reader:
     except OSError as error:
         log.warning(f"data.cache: {store.folder}: {error.strerror or error}; going on without, which is slower")
         return reader
-
-
-@contextlib.contextmanager
-def turn(file: Path) -> Iterator[None]:
-    """Wait until no other process is making this cache: several runs of a sweep may begin together."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there the later one replaces the earlier
-        yield
-        return
-    with file.with_suffix(".lock").open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        yield
 
 
 def is_whole(file: Path) -> bool:
@@ -135,13 +134,18 @@ def is_whole(file: Path) -> bool:
         return False
 
 
-def make_room(store: Store, needed: int) -> bool:
-    """Remove the caches left alone for longest until there is room for another; whether there is then."""
-    if needed > store.limit:
-        log.info(f"data.cache: {needed / 2**30:.1f} GiB of decoded images are more than data.cache_gib; not kept")
+def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
+    """Remove the caches left alone for longest, but for those to keep, until there is room for another; whether there
+    is then.
+    """
+    everything = sorted(store.folder.glob(f"*{SAMPLES}"), key=lambda file: file.stat().st_mtime)
+    total = sum(file.stat().st_size for file in everything)
+    kept = [file for file in everything if file not in keep]
+    if needed + total - sum(file.stat().st_size for file in kept) > store.limit:
+        log.info(
+            f"data.cache: {needed / 2**30:.1f} GiB of decoded images are more than data.cache_gib leaves; not kept"
+        )
         return False
-    kept = sorted(store.folder.glob(f"*{SAMPLES}"), key=lambda file: file.stat().st_mtime)
-    total = sum(file.stat().st_size for file in kept)
     while kept and total + needed > store.limit:
         oldest = kept.pop(0)
         total -= oldest.stat().st_size
@@ -155,7 +159,9 @@ def make_room(store: Store, needed: int) -> bool:
 
 def write(reader: Reader, file: Path, what: str) -> None:
     """Decode all samples, in threads, into a file that appears once it is whole."""
-    partial, sizes, seen = file.with_suffix(".partial"), [], set()
+    # Of its own name: where locks are without effect (some network drives), two may write at once.
+    partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
+    sizes, seen = [], set()
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):

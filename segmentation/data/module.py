@@ -150,19 +150,19 @@ class DataModule(pl.LightningDataModule):
         return self._readers[split]
 
     def prepare(self, *splits: str) -> None:
-        """Decode these splits into the cache, where there is one; see that every file can be used unless `data.check`
-        is off.
+        """See that every file of these splits can be used, and keep what was decoded for that in the cache, where there
+        is one; nothing of both if `data.check` is off.
 
         Raises:
             UserError: for the first file that cannot.
         """
         store = find_store(self.config["cache"], self.config["cache_gib"])
-        for split in dict.fromkeys(splits):
+        for split in dict.fromkeys(splits) if self.config["check"] else ():
             reader = self.reader(split)
             if store is not None:
-                reader = self._readers[split] = cached(reader, store, f"reading {split}")
-            if self.config["check"]:
-                reader.check()
+                kept = self._readers.values()
+                reader = self._readers[split] = cached(reader, store, f"reading {split}", keep=kept)
+            reader.check()
 
     def contract(self, split: str) -> dict[str, Any]:
         """What scores on this split were computed on: only equal contracts may be compared."""

@@ -43,7 +43,8 @@ class MinimalCell(nn.Module):
         super().__init__()
         if not batch_first:
             raise ValueError("batch_first=False is not supported")
-        self.hidden_size, self.num_layers, self.bidirectional = hidden_size, num_layers, bidirectional
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.num_layers, self.bidirectional = num_layers, bidirectional
         self.endings = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * len(self.endings)
