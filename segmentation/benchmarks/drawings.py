@@ -46,20 +46,24 @@ def draw_rates(axes: Axes, findings: Sequence[Finding]) -> None:
 
 
 def draw_shares(axes: Axes, findings: Sequence[Finding]) -> None:
-    """Lines of the LSTM's share of a training step over the stride, one for each order and cell."""
+    """Lines of the LSTM's share of a training step over the stride: each order with the first cell, each cell with the
+    first order.
+    """
     lines: dict[str, list[tuple[int, float]]] = {}
     for finding in findings:
         stride = re.fullmatch(r"LSTM at stride (\d+)", finding.part)
         name, _, what = finding.subject.partition(": ")
         if stride and what == "share of a step":
             lines.setdefault(name, []).append((int(stride[1]), finding.median))
-    for number, (name, points) in enumerate(lines.items()):
+    first = next(iter(lines), "").split(", ")
+    shown = {name: points for name, points in lines.items() if set(name.split(", ")) & set(first)}
+    for number, (name, points) in enumerate(shown.items()):
         style = "-" if number < len(LINES) else "--"
         axes.plot(*zip(*points, strict=True), style, color=LINES[number % len(LINES)], marker="o", ms=3, label=name)
-    if lines:
+    if shown:
         axes.set_xscale("log", base=2)
         plain_log(axes)
-        strides = [stride for stride, _ in next(iter(lines.values()))]
+        strides = [stride for stride, _ in next(iter(shown.values()))]
         axes.set_xticks(strides, [str(stride) for stride in strides])
         axes.invert_xaxis()
         axes.legend(frameon=False, fontsize=7, ncols=2)

@@ -1,5 +1,6 @@
 """What the LSTM costs: its share of a step and of a forward pass, its own overhead, and how cost grows with the map."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,6 @@ def measure_share(
 ) -> list[Finding]:
     """The LSTM's share of a training step and of a forward pass, at several strides.
 
-    All orders are taken with the first of the cells, all cells with the first of the orders.
-
     Args:
         settings: the whole configuration; its `lstm` gives what the orders and cells do not.
         folder: for what a training writes.
@@ -41,7 +40,7 @@ def measure_share(
     keep_freed_memory()
     bare = Bare(Ours(settings, folder, 1))
     forward_bare = forward_of(bare)
-    pairs = [(order, cells[0]) for order in orders] + [(orders[0], cell) for cell in cells[1:]]
+    pairs = list(itertools.product(orders, cells))
     findings = []
     for stride in strides:
         part = f"LSTM at stride {stride}"
