@@ -3,17 +3,15 @@
 import ctypes
 
 # Parameters of mallopt(3), as glibc numbers them.
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
 # glibc serves every block above a threshold of at most 32 MiB from the kernel, which zeroes its pages one fault at a
 # time, and returns it when it is freed. A step of ResNet50 at 352x480 and batch 8 took half a million page faults, and
 # 1.4 times as long as without them (docs/benchmark.md).
 KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1}
-# Where glibc's own adjustment ends up in a training: the highest threshold it goes to, and twice that for trimming.
-HAND_BACK = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
 
 
-def keep_freed_memory(keep: bool = True) -> bool:
-    """Have this process keep freed blocks of any size, or hand large ones back again, as it does at first.
+def keep_freed_memory() -> bool:
+    """Have this process keep freed blocks of any size, from now on.
 
     Returns:
         Whether that could be done: the C library must be glibc.
@@ -22,9 +20,7 @@ def keep_freed_memory(keep: bool = True) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, TypeError, OSError):  # another libc, macOS, Windows
         return False
-    if not keep:
-        release_freed_memory()
-    done = [mallopt(*setting) == 1 for setting in (KEEP if keep else HAND_BACK).items()]
+    done = [mallopt(*setting) == 1 for setting in KEEP.items()]
     return all(done)
 
 

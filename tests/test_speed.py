@@ -2,8 +2,9 @@
 
 import json
 import platform
-import resource
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segmentation.allocator import keep_freed_memory
 from segmentation.optim import build_optimizer
 from segmentation.train import fit_and_test
 from tests.conftest import Compose
@@ -22,26 +22,28 @@ from tests.conftest import Compose
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library's own memory")
 
 
-def page_faults(work: Any) -> int:
+FAULTS = """
+import resource, torch
+from segmentation.allocator import keep_freed_memory
+
+def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    work()
+    for _ in range(8):
+        torch.ones(2**24)  # 64 MiB, above any threshold of glibc's
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+handed_back = faults()
+assert keep_freed_memory()
+faults()
+kept = faults()
+assert handed_back > 100 * max(1, kept), (handed_back, kept)
+"""
 
 
 @glibc
-def test_freed_memory_is_kept_until_it_is_handed_back() -> None:
-    def blocks() -> None:
-        for _ in range(8):
-            torch.ones(2**24)  # 64 MiB, above any threshold of glibc's
-
-    try:
-        assert keep_freed_memory()
-        blocks()
-        kept = page_faults(blocks)
-        assert keep_freed_memory(False)
-        assert page_faults(blocks) > 100 * max(1, kept)
-    finally:
-        keep_freed_memory()
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own, which has handed memory back until then."""
+    subprocess.run([sys.executable, "-c", FAULTS], check=True)
 
 
 def test_every_cpu_training_keeps_its_memory(monkeypatch: pytest.MonkeyPatch, tiny: Compose, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,12 @@ def measure_training(
         ours = Ours(sized, folder, steps)
         ours.data()  # decoded into the cache before anything is measured
         bare = Bare(ours)
+        with closing(Elsewhere("segmentation.benchmarks.contestants.Ours", sized, folder, steps)) as again:
+            memory = {"this project": again.call("memory")}
         peer_arguments = (sized, folder, steps, bare.device.type, peer_precision, peer_workers)
-        peer = Elsewhere("segmentation.benchmarks.peer.Peer", *peer_arguments)
-        again = Elsewhere("segmentation.benchmarks.contestants.Ours", sized, folder, steps)
-        try:
-            memory = {"this project": again.call("memory"), "peer": peer.call("memory")}
-            again.close()
+        with closing(Elsewhere("segmentation.benchmarks.peer.Peer", *peer_arguments)) as peer:
+            memory["peer"] = peer.call("memory")
             findings += measure_batch(ours, bare, functools.partial(peer.call, "train"), memory, repetitions, wanted)
-        finally:
-            again.close()
-            peer.close()
     return [*findings, *measure_evaluation(ours, bare, images, repetitions, wanted)]
 
 

@@ -103,8 +103,10 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
     Raises:
         UserError: for the first sample that cannot be used.
     """
+    if isinstance(reader, CachedReader):
+        return reader
     fingerprint = getattr(reader, "fingerprint", lambda: None)()  # a reader from elsewhere may have none
-    if fingerprint is None or isinstance(reader, CachedReader):
+    if fingerprint is None:
         return reader
     kind = f"{type(reader).__module__}.{type(reader).__qualname__}"  # one that inherits may read otherwise
     file = store.folder / (hashlib.sha256(f"{FORMAT} {kind} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
@@ -112,8 +114,8 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
         if not is_whole(file):
             store.folder.mkdir(parents=True, exist_ok=True)
             with turn(file):
-                needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
                 if not is_whole(file):
+                    needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
                     if not make_room(store, needed, {one.file for one in keep if isinstance(one, CachedReader)}):
                         return reader
                     write(reader, file, what)
