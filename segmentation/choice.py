@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 
 from segmentation.analysis.cells import IDENTITY
 from segmentation.cli import is_first_process
@@ -19,7 +20,6 @@ from segmentation.data.module import DataModule
 from segmentation.errors import UserError
 from segmentation.lock import turn
 from segmentation.models.decoders import MULTIPLE, build_features
-from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.runfiles import write_json
 from segmentation.sweeps.ledger import LEDGER
 
@@ -93,9 +93,8 @@ def choose(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> d
 
 
 def compare(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> dict[str, float]:
-    """Milliseconds that a SpatialLSTM of each candidate takes forward and backward, over maps of the run's own size."""
+    """Milliseconds that the LSTM with each candidate takes forward and backward, over maps of the run's own size."""
     device = trainer.strategy.root_device
-    keywords = {key: value for key, value in settings["lstm"].items() if key != "_target_"}
     seconds: dict[str, list[float]] = {cell: [] for cell in CANDIDATES}
     with torch.random.fork_rng():  # the run's own numbers are drawn as if nothing had been tried
         features = build_features(settings["backbone"], settings["decoder"], load_weights=False)
@@ -106,7 +105,12 @@ def compare(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> 
             memory_format=torch.channels_last
         )
         modules = {
-            cell: SpatialLSTM(features.channels, features.stride, **{**keywords, "cell": cell}).to(device)
+            cell: instantiate(
+                {**settings["lstm"], "cell": cell},
+                channels=features.channels,
+                map_stride=features.stride,
+                _convert_="all",
+            ).to(device)
             for cell in CANDIDATES
         }
         for _ in range(1 + ROUNDS):

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from segmentation.errors import UserError, nearest
+from segmentation.errors import UserError
+from segmentation.targets import by_name
 
 # With one kernel for all parameters, on CPUs and GPUs alike in every torch that is supported.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -24,16 +25,14 @@ FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 def optimizer_class(name: str) -> type[Optimizer]:
     """The class behind `optimizer.name`: one of torch.optim's, or a dotted path to another."""
-    known = [key for key, value in vars(torch.optim).items() if isinstance(value, type) and key != "Optimizer"]
-    if name in known:
-        found: type[Optimizer] = getattr(torch.optim, name)
-        return found
-    if "." not in name:
-        raise UserError(f"optimizer.name: torch.optim has no {name!r}; {nearest(name, known)}")
-    try:
-        return get_class(name)
-    except Exception as error:
-        raise UserError(f"optimizer.name: cannot import {name!r}; give a class that Python can import") from error
+    known = {key: value for key, value in vars(torch.optim).items() if isinstance(value, type) and key != "Optimizer"}
+    return by_name(
+        name,
+        known,
+        get_class,
+        unknown=f"optimizer.name: torch.optim has no {name!r}",
+        unloadable=f"optimizer.name: cannot import {name!r}; give a class that Python can import",
+    )
 
 
 def build_optimizer(network: nn.Module, config: Mapping[str, Any], *, fused: bool = True) -> Optimizer:

@@ -2,13 +2,14 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from hydra.utils import get_object
 
 from segmentation.errors import UserError, nearest
 
+T = TypeVar("T")
 # What files from elsewhere may name.
 TRUSTED = ("segmentation.models.", "segmentation.data.", "segmentation_models_pytorch.")
 # Hydra's own keywords beside `_target_`.
@@ -39,6 +40,26 @@ def is_ours(name: str) -> bool:
     except (ImportError, AttributeError):
         return False
     return f"{getattr(found, '__module__', '')}.".startswith(TRUSTED)
+
+
+def by_name(name: str, known: Mapping[str, T], load: Callable[[str], T], *, unknown: str, unloadable: str) -> T:
+    """What a configuration names: one of the project's choices, or a dotted path to another.
+
+    Args:
+        name: as configured.
+        known: the choices.
+        load: imports a dotted path.
+        unknown: says that there is no such choice; the nearest ones follow.
+        unloadable: says that the path cannot be imported.
+    """
+    if name in known:
+        return known[name]
+    if "." not in name:
+        raise UserError(f"{unknown}; {nearest(name, known)}")
+    try:
+        return load(name)
+    except Exception as error:
+        raise UserError(unloadable) from error
 
 
 def _check(config: Mapping[str, Any], path: str) -> None:

@@ -13,7 +13,7 @@ from segmentation.errors import UserError
 from segmentation.models import backbones
 from segmentation.models.backbones import check_name, file_state, package_state, weights_keywords
 from segmentation.models.network import build_network
-from tests.test_network import settings
+from tests.settings import model
 
 
 def test_package_weights_give_the_authors_logits() -> None:
@@ -32,7 +32,7 @@ def test_package_weights_give_the_authors_logits() -> None:
 
 
 def test_weights_change_the_network_and_reach_its_maps() -> None:
-    network = build_network(settings("tf_efficientnet_lite0", backbone__weights="package"), 5)
+    network = build_network(model("tf_efficientnet_lite0", backbone__weights="package"), 5)
     full: Any = timm.create_model("tf_efficientnet_lite0")
     full.load_state_dict(package_state("tf_efficientnet_lite0"))
     image = torch.rand(1, 3, 64, 64)
@@ -41,7 +41,7 @@ def test_weights_change_the_network_and_reach_its_maps() -> None:
         full.eval().forward_intermediates(image, intermediates_only=True)[-1],
     )
     torch.testing.assert_close(ours, theirs)
-    other = build_network(settings("tf_efficientnet_lite0"), 5).backbone.eval()(image)[-1]
+    other = build_network(model("tf_efficientnet_lite0"), 5).backbone.eval()(image)[-1]
     assert not torch.allclose(ours, other)
 
 
@@ -51,7 +51,7 @@ def test_a_file_of_either_kind(suffix: str, tmp_path: Path) -> None:
     state = timm.create_model("resnet18").state_dict()
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
-    network = build_network(settings("resnet18", backbone__weights=str(path)), 5)
+    network = build_network(model("resnet18", backbone__weights=str(path)), 5)
     assert torch.equal(network.state_dict()["backbone.model.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
 
 

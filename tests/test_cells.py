@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segmentation.choice import CANDIDATES
+from segmentation.errors import UserError
 from segmentation.models import minimal
 from segmentation.models.chunks import scan_in_chunks
 from segmentation.models.minimal import MinGRU, MinLSTM
@@ -15,7 +16,7 @@ from segmentation.models.recurrence import linear_recurrence
 from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.train import train
 from tests.conftest import Compose
-from tests.test_spatial_lstm import DEFAULTS
+from tests.settings import LSTM
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 16, 33)
 CELLS: list[Any] = [nn.LSTM, nn.GRU, MinLSTM, MinGRU]
@@ -119,7 +120,7 @@ def test_a_chunk_bounds_what_the_backward_pass_keeps(cell: str) -> None:
     def kept(chunk: int | None) -> int:
         """Bytes of all tensors saved, each storage counted once."""
         torch.manual_seed(0)
-        module = SpatialLSTM(4, 16, **DEFAULTS | {"cell": cell, "hidden_size": 8, "chunk": chunk})
+        module = SpatialLSTM(4, 16, **LSTM | {"cell": cell, "hidden_size": 8, "chunk": chunk})
         storages: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -223,9 +224,35 @@ def test_auto_really_measures(tiny: Compose, tmp_path: Path) -> None:
     assert written["cell"] == min(written["milliseconds"], key=written["milliseconds"].get)
 
 
-def test_auto_is_for_one_process(tiny: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segmentation.errors import UserError
+class Scaled(SpatialLSTM):
+    """A slot with a key of its own."""
 
+    def __init__(self, channels: int, map_stride: int, *, factor: float, **keywords: Any) -> None:
+        super().__init__(channels, map_stride, **keywords)
+        self.factor = factor
+
+
+def test_auto_measures_the_runs_own_module(tiny: Compose, tmp_path: Path) -> None:
+    train(tiny("lstm.cell=auto", "lstm._target_=tests.test_cells.Scaled", "+lstm.factor=2", "test=false"))
+    assert (tmp_path / "run" / "choice.json").is_file()
+
+
+class Odd(nn.LSTM):
+    """A recurrent network whose parameters have names of their own."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+def test_chunks_are_refused_to_a_cell_of_another_kind() -> None:
+    words: dict[str, Any] = LSTM | {"cell": "tests.test_cells.Odd", "hidden_size": 8}
+    SpatialLSTM(4, 16, **words)
+    with pytest.raises(UserError, match=r"lstm\.chunk=4: tests\.test_cells\.Odd has not the parameters"):
+        SpatialLSTM(4, 16, **words | {"chunk": 4})
+
+
+def test_auto_is_for_one_process(tiny: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segmentation.choice.is_first_process", lambda: False)
     with pytest.raises(UserError, match=r"lstm\.cell=auto: several processes"):
         train(tiny("lstm.cell=auto"))

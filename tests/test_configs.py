@@ -2,12 +2,10 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from segmentation.config import CONF
 from segmentation.data.module import DataModule
@@ -16,17 +14,12 @@ from segmentation.targets import check_targets
 from segmentation.train import build_task, model_settings
 from segmentation.trainer import build_trainer
 from tests.conftest import Compose
+from tests.settings import plain
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 # What a choice leaves to its user.
 NEEDS = {"folder": ("data.classes=[no,yes]", "data.colours=[[0,0,0],[255,255,255]]")}
 HEAVY = {"efficientnet_b4", "efficientnetv2_s", "resnet50"}
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
 
 
 def choices(group: str) -> list[str]:

@@ -20,7 +20,7 @@ from segmentation.models.network import Network, build_network
 from segmentation.train import model_settings, train
 from tests.conftest import Compose
 from tests.made_up import make_sweep
-from tests.test_configs import plain
+from tests.settings import plain
 
 
 def network_of(compose: Compose, *overrides: str) -> Network:

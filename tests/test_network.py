@@ -6,32 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from segmentation.config import CONF, BackboneConfig, LSTMConfig
+from segmentation.config import CONF
 from segmentation.errors import UserError
 from segmentation.models.files import load_model, save_model
 from segmentation.models.network import Network, build_network
+from tests.settings import model
 
 DECODERS = sorted(path.stem for path in (CONF / "decoder").glob("*.yaml"))
 SIZES = [(96, 128), (33, 47), (1, 130), (64, 64)]
 
 
-def settings(backbone: str = "resnet18", decoder: str = "fcn", **changes: Any) -> dict[str, Any]:
-    groups = {
-        "backbone": {**OmegaConf.to_container(OmegaConf.structured(BackboneConfig(name=backbone)))},  # type: ignore[dict-item]
-        "decoder": OmegaConf.to_container(OmegaConf.load(CONF / "decoder" / f"{decoder}.yaml")),
-        "lstm": {**OmegaConf.to_container(OmegaConf.structured(LSTMConfig(hidden_size=8)))},  # type: ignore[dict-item]
-    }
-    for key, value in changes.items():
-        group, _, name = key.partition("__")
-        groups[group][name] = value  # type: ignore[index, call-overload]
-    return groups
-
-
 def build(*arguments: str, **changes: Any) -> Network:
     torch.manual_seed(0)
-    return build_network(settings(*arguments, **changes), 5)
+    return build_network(model(*arguments, **changes), 5)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -105,7 +93,7 @@ def save(folder: Path, model: dict[str, Any]) -> Network:
 
 
 def test_files_rebuild_the_network_exactly(tmp_path: Path) -> None:
-    network = save(tmp_path, settings(decoder="fpn", lstm__order=["rows", "windows"], lstm__order_args={"size": 3}))
+    network = save(tmp_path, model(decoder="fpn", lstm__order=["rows", "windows"], lstm__order_args={"size": 3}))
     image = torch.rand(1, 3, 70, 90)
     for path in (tmp_path, tmp_path / "model.safetensors", tmp_path / "model.json"):
         loaded, meta = load_model(path)
@@ -115,7 +103,7 @@ def test_files_rebuild_the_network_exactly(tmp_path: Path) -> None:
 
 
 def test_a_strangers_model_cannot_name_code(tmp_path: Path) -> None:
-    save(tmp_path, settings())
+    save(tmp_path, model())
     file = tmp_path / "model.json"
     for group, key, value in (
         ("lstm", "_target_", "os.system"),
@@ -136,7 +124,7 @@ def test_a_strangers_model_cannot_name_code(tmp_path: Path) -> None:
 def test_broken_files_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no model.json"):
         load_model(tmp_path)
-    save(tmp_path, settings())
+    save(tmp_path, model())
     (tmp_path / "model.safetensors").write_bytes(b"short")
     with pytest.raises(UserError, match="does not hold the weights"):
         load_model(tmp_path)
@@ -147,7 +135,7 @@ def test_broken_files_are_one_line(tmp_path: Path) -> None:
 
 def test_the_fpn_is_that_of_its_library() -> None:
     """Ours only adds its maps up faster."""
-    theirs = settings("resnet18", "fpn")
+    theirs = model("resnet18", "fpn")
     theirs["decoder"]["_target_"] = "segmentation_models_pytorch.FPN"
     torch.manual_seed(0)
     original = build_network(theirs, 5).eval()

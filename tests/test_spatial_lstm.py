@@ -6,35 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.config import LSTMConfig
 from segmentation.errors import UserError
 from segmentation.models import orders
 from segmentation.models.controls import identity
 from segmentation.models.scans import Scan
 from segmentation.models.slot import pooling_factor
 from segmentation.models.spatial_lstm import SpatialLSTM
+from tests.settings import LSTM
 
-DEFAULTS: dict[str, Any] = {
-    key: getattr(LSTMConfig(), key)
-    for key in (
-        "order",
-        "order_args",
-        "combine",
-        "cell",
-        "hidden_size",
-        "num_layers",
-        "bidirectional",
-        "residual",
-        "stride",
-        "chunk",
-    )
-} | {"hidden_size": 5}
 SHAPES = [(3, 4), (1, 6), (5, 1), (1, 1), (7, 5)]
 
 
 def build(channels: int = 6, map_stride: int = 16, **changes: Any) -> SpatialLSTM:
     torch.manual_seed(0)
-    return SpatialLSTM(channels, map_stride, **DEFAULTS | changes)
+    return SpatialLSTM(channels, map_stride, **LSTM | changes)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -176,7 +161,7 @@ def test_gradients_are_right() -> None:
 
 def test_none_is_the_identity() -> None:
     features = torch.randn(1, 6, 3, 4)
-    assert torch.equal(identity(6, 16, **DEFAULTS)(features), features)
+    assert torch.equal(identity(6, 16, **LSTM)(features), features)
 
 
 def test_an_order_of_ones_own_by_its_dotted_path() -> None:

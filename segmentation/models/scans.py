@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from segmentation.errors import UserError, nearest
 from segmentation.models import orders
-from segmentation.models.chunks import scan_in_chunks
+from segmentation.models.chunks import can_be_chunked, scan_in_chunks
 from segmentation.models.minimal import MinGRU, MinLSTM
+from segmentation.targets import by_name
 
 Order = Callable[..., Tensor]
 CELLS: dict[str, type[nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "minlstm": MinLSTM, "mingru": MinGRU}
@@ -19,27 +20,25 @@ CELLS: dict[str, type[nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "minlstm": 
 
 def find_order(name: str) -> Order:
     """The scan order of this name in `segmentation.models.orders`, or the function at this dotted path."""
-    if name in orders.__all__:
-        order: Order = getattr(orders, name)
-        return order
-    if "." not in name:
-        raise UserError(f"lstm.order: no scan order {name!r}; {nearest(name, orders.__all__)}")
-    try:
-        return get_method(name)
-    except Exception as error:
-        raise UserError(f"lstm.order: cannot import {name!r}; give the dotted path of a function") from error
+    known: dict[str, Order] = {known: getattr(orders, known) for known in orders.__all__}
+    return by_name(
+        name,
+        known,
+        get_method,
+        unknown=f"lstm.order: no scan order {name!r}",
+        unloadable=f"lstm.order: cannot import {name!r}; give the dotted path of a function",
+    )
 
 
 def find_cell(name: str) -> type[nn.Module]:
     """The recurrent network of this name, or the class at this dotted path; it takes the arguments of torch's LSTM."""
-    if name in CELLS:
-        return CELLS[name]
-    if "." not in name:
-        raise UserError(f"lstm.cell={name}: no such cell; {nearest(name, [*CELLS, 'auto'])}")
-    try:
-        return get_class(name)
-    except Exception as error:
-        raise UserError(f"lstm.cell={name}: cannot be imported; give the dotted path of a class") from error
+    return by_name(
+        name,
+        CELLS,
+        get_class,
+        unknown=f"lstm.cell={name}: no such cell",
+        unloadable=f"lstm.cell={name}: cannot be imported; give the dotted path of a class",
+    )
 
 
 def bind_arguments(names: Sequence[str], arguments: Mapping[str, Any]) -> list[tuple[Order, dict[str, Any]]]:
@@ -141,6 +140,8 @@ class Scan(nn.Module):
             )
         except (TypeError, ValueError) as error:
             raise UserError(f"lstm.cell={cell}: refuses the arguments of torch's LSTM: {error}") from error
+        if chunk is not None and not can_be_chunked(self.cell):
+            raise UserError(f"lstm.chunk={chunk}: {cell} has not the parameters of torch's LSTM; set lstm.chunk=null")
         self._plans: dict[tuple[int, int, torch.device], Plan] = {}
 
     def plan(self, height: int, width: int, device: torch.device) -> Plan:

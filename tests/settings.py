@@ -1,0 +1,44 @@
+"""Configurations as the tests of several modules need them."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from segmentation.config import CONF, BackboneConfig, LSTMConfig
+
+# Of a SpatialLSTM, small.
+LSTM: dict[str, Any] = {
+    key: getattr(LSTMConfig(), key)
+    for key in (
+        "order",
+        "order_args",
+        "combine",
+        "cell",
+        "hidden_size",
+        "num_layers",
+        "bidirectional",
+        "residual",
+        "stride",
+        "chunk",
+    )
+} | {"hidden_size": 5}
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain containers."""
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def model(backbone: str = "resnet18", decoder: str = "fcn", **changes: Any) -> dict[str, Any]:
+    """A network's configuration; a keyword such as `lstm__stride` changes one key."""
+    groups = {
+        "backbone": {**OmegaConf.to_container(OmegaConf.structured(BackboneConfig(name=backbone)))},  # type: ignore[dict-item]
+        "decoder": OmegaConf.to_container(OmegaConf.load(CONF / "decoder" / f"{decoder}.yaml")),
+        "lstm": {**OmegaConf.to_container(OmegaConf.structured(LSTMConfig(hidden_size=8)))},  # type: ignore[dict-item]
+    }
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        groups[group][name] = value  # type: ignore[index, call-overload]
+    return groups
