@@ -31,7 +31,7 @@ def predict(model: str, source: str, output: str, accelerator: str = "auto", tru
 
     from segmentation.analysis.pictures import overlay, save_image, save_mask
     from segmentation.data.augment import resize_image
-    from segmentation.data.reader import read_image
+    from segmentation.data.images import read_image
     from segmentation.models.files import load_model
 
     network, meta = load_model(model, trust=trust)

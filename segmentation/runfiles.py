@@ -16,8 +16,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from segmentation.analysis import plots
 from segmentation.analysis.pictures import save_mask
 from segmentation.data.module import DataModule
-from segmentation.data.reader import Reader
 from segmentation.data.samplers import UNCOUNTED
+from segmentation.data.samples import Reader
 from segmentation.task import Batch, Evaluation
 
 Mask = npt.NDArray[np.uint8]

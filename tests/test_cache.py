@@ -12,7 +12,8 @@ from PIL import Image
 
 from segmentation.data import cache
 from segmentation.data.cache import CachedReader, Store, cached, find_store
-from segmentation.data.reader import FileReader, Sample
+from segmentation.data.reader import FileReader
+from segmentation.data.samples import Sample
 from segmentation.errors import UserError
 from tests.conftest import Compose
 
@@ -176,6 +177,17 @@ def test_a_full_disk_leaves_no_half_cache(data: Path, store: Store, monkeypatch:
     reader = files(data)
     assert cached(reader, store, "reading") is reader
     assert not list(store.folder.glob("*.samples")) + list(store.folder.glob("*.partial"))
+
+
+def test_what_a_killed_run_left_goes_after_a_day(data: Path, store: Store) -> None:
+    store.folder.mkdir(parents=True, exist_ok=True)
+    old, new = (store.folder / f"{name}-host-1.partial" for name in ("old", "new"))
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    cached(files(data), store, "reading")
+    assert not old.exists()
+    assert new.exists()  # someone may be writing it
 
 
 def test_where_caches_lie(monkeypatch: pytest.MonkeyPatch) -> None:

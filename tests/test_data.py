@@ -189,6 +189,11 @@ def test_names_and_paths_may_have_spaces(tmp_path: Path) -> None:
         assert reader[0].mask.shape == (4, 5)
 
 
+def test_a_list_that_is_no_path_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.splits\.train=5: give the path of a list file"):
+        FileReader.exists(root=None, split="train", listing=5, image="{name}.png")  # type: ignore[arg-type]
+
+
 def test_classes_that_no_training_pixel_has_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "val"):
         write(tmp_path / split / "a.png", np.zeros((4, 5, 3)))

@@ -21,7 +21,7 @@ from segmentation.targets import is_ours
         ("segmentation.models.controls.torch.hub.load", False),  # what a module imports is not its own
         ("segmentation.models.controls.Tensor", False),
         ("segmentation.models.files.importlib.import_module", False),
-        ("segmentation.data.reader.Image.open", False),
+        ("segmentation.data.images.Image.open", False),
         ("segmentation.models.nothing.Here", False),
         ("segmentation_models_pytorch.Unet", True),
         ("segmentation_models_pytorch.torch.hub.load", False),

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from hydra.utils import instantiate
 
-from segmentation.data.reader import Pixels
+from segmentation.data.images import Pixels
 from segmentation.errors import UserError
 
 MILD = 1.5  # times smaller: up to here two neighbours still reach every pixel

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import socket
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -20,13 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import track
 
-from segmentation.data.reader import Pixels, Reader, Sample
+from segmentation.data.images import Pixels
+from segmentation.data.samples import Reader, Sample
 from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
-SAMPLES, INDEX = ".samples", ".json"
+SAMPLES, INDEX, PARTIAL = ".samples", ".json", ".partial"
+ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
 
 
 class Store(NamedTuple):
@@ -140,6 +143,9 @@ def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
     """Remove the caches left alone for longest, but for those to keep, until there is room for another; whether there
     is then.
     """
+    for partial in store.folder.glob(f"*{PARTIAL}"):
+        if time.time() - partial.stat().st_mtime > ABANDONED:  # whoever wrote it was killed
+            partial.unlink(missing_ok=True)
     everything = sorted(store.folder.glob(f"*{SAMPLES}"), key=lambda file: file.stat().st_mtime)
     total = sum(file.stat().st_size for file in everything)
     kept = [file for file in everything if file not in keep]
@@ -162,7 +168,7 @@ def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
 def write(reader: Reader, file: Path, what: str) -> None:
     """Decode all samples, in threads, into a file that appears once it is whole."""
     # Of its own name: where locks are without effect (some network drives), two may write at once.
-    partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
+    partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
     sizes, seen = [], set()
     try:
         with partial.open("wb") as output:

@@ -6,68 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import cv2
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segmentation.data.augment import Augmentation, resize_image, resize_mask
+from segmentation.data.augment import Augmentation
 from segmentation.data.cache import cached, find_store
-from segmentation.data.reader import Reader, require
-from segmentation.data.samplers import UNCOUNTED, EvaluationSampler, Key, TrainBatches, TrainSampler
+from segmentation.data.reader import require
+from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
+from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
 from segmentation.errors import UserError
 
-Item = dict[str, Tensor]
-Size = list[int] | None
 MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
-
-
-class TrainSamples(Dataset[Item]):
-    """Augmented samples at the network's size: image uint8 [3, H, W], mask uint8 [H, W], index int64."""
-
-    def __init__(self, reader: Reader, augmentation: Augmentation, size: Size, seed: int) -> None:
-        self.reader, self.augmentation, self.size, self.seed = reader, augmentation, size, seed
-
-    def __getitem__(self, key: Key) -> Item:
-        epoch, index = key
-        sample = self.reader[index]
-        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
-        image, mask = self.augmentation(sample.image, sample.mask, seed)
-        return to_item(resize_image(image, self.size), resize_mask(mask, self.size), index)
-
-
-class EvaluationSamples(Dataset[Item]):
-    """Samples as they are, the image at the network's size, the mask at its own."""
-
-    def __init__(self, reader: Reader, size: Size, ignore_index: int) -> None:
-        self.reader, self.size, self.void = reader, size, ignore_index
-
-    def __getitem__(self, key: Key) -> Item:
-        if key[1] == UNCOUNTED:
-            sample = self.reader[0]
-            return to_item(resize_image(sample.image, self.size), np.full_like(sample.mask, self.void), UNCOUNTED)
-        sample = self.reader[key[1]]
-        return to_item(resize_image(sample.image, self.size), sample.mask, key[1])
-
-
-def to_item(image: Any, mask: Any, index: int) -> Item:
-    """Arrays [H, W, 3] and [H', W'] as tensors."""
-    return {
-        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-        "mask": torch.from_numpy(np.ascontiguousarray(mask)),
-        "index": torch.tensor(index),
-    }
-
-
-def collate(items: list[Item]) -> Item:
-    """Samples of one size to a batch."""
-    for key in ("image", "mask"):
-        sizes = {tuple(item[key].shape[-2:]) for item in items}
-        if len(sizes) > 1:
-            raise UserError(f"data.size: {key}s of {sorted(sizes)} cannot share a batch; set data.size=[height,width]")
-    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 
 def count_workers(wanted: int | str, on_cuda: bool, processes: int) -> int:

@@ -7,47 +7,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 from rich.progress import track
 
+from segmentation.data.images import read_image, read_mask
+from segmentation.data.samples import Sample
 from segmentation.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
-Pixels = npt.NDArray[np.uint8]
-
-
-class Sample(NamedTuple):
-    """An image and what its pixels are."""
-
-    image: Pixels  # [H, W, 3], RGB
-    mask: Pixels  # [H, W], class indices or the ignore index
-    name: str
-
-
-class Reader(Protocol):
-    """One split of a data set."""
-
-    names: list[str]  # of the samples: unique, fit for file names
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
-
-    def check(self, seen: set[int] | None = None) -> None:
-        """Raise a UserError that names the first sample that cannot be used, and warn of what looks wrong in all.
-
-        Where every sample has been read already, `seen` are the labels in them.
-        """
-
-    def files_hash(self) -> str:
-        """A digest of which samples these are, wherever they lie."""
-
-    def fingerprint(self) -> str | None:
-        """A digest of all that the samples depend on, for a cache of them; None where reading them is cheap."""
 
 
 class FileReader:
@@ -100,6 +70,8 @@ class FileReader:
     @classmethod
     def exists(cls, *, root: str | None, split: str, listing: str | None, image: str, **_: Any) -> bool:
         """Whether the data set has this split: a list, or without lists any file that fits the pattern, says so."""
+        if not isinstance(listing, str | None):
+            raise UserError(f"data.splits.{split}={listing}: give the path of a list file below data.root, or null")
         if root is None or not Path(root).is_dir():
             return True  # unknown yet: reading it will say what is wrong
         if listing is not None:
@@ -216,33 +188,6 @@ def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int
             )
         table[int(stored)] = label
     return table
-
-
-def read_image(path: Path) -> Pixels:
-    """An image file as RGB [H, W, 3], turned upright as its EXIF tag says: so annotation tools show it."""
-    image = ImageOps.exif_transpose(_open(path))
-    if image.mode[0] in "IF":  # Pillow would clip them to white
-        raise UserError(f"{path}: more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits a channel")
-    return np.array(image.convert("RGB"))
-
-
-def read_mask(path: Path) -> Pixels:
-    """A mask file's stored labels [H, W], the grey values or a palette's indices, turned as its own EXIF tag says."""
-    mask = ImageOps.exif_transpose(_open(path))
-    if mask.mode not in ("L", "P", "1"):
-        raise UserError(f"{path}: a mask of mode {mask.mode}; give a picture of labels, grey (L) or with a palette (P)")
-    return np.asarray(mask, np.uint8)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())[:100]})") from error
 
 
 def require(split: str, splits: Sequence[str], name: str) -> None:

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.data.reader import Pixels, Sample
+from segmentation.data.images import Pixels
+from segmentation.data.samples import Sample
 from segmentation.errors import UserError
 
 CLASSES = ["sky", "building", "tree", "sign", "road", "moving", "waiting", "pavement", "cycle_path"]
