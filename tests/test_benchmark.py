@@ -109,12 +109,26 @@ def test_the_peer_trains_the_same_network(settings: dict[str, Any], tmp_path: Pa
     assert any(not torch.equal(one, other) for one, other in zip(before, rival.task.parameters(), strict=True))
 
 
-def test_too_few_batches_are_named(settings: dict[str, Any], tmp_path: Path) -> None:
-    few = {**settings, "data": {**settings["data"], "batch_size": 12}}  # 24 images
+def test_too_few_images_are_named(settings: dict[str, Any], tmp_path: Path) -> None:
+    few = {**settings, "data": {**settings["data"], "splits": {**settings["data"]["splits"], "val": "few.txt"}}}
+    names = Ours(settings, tmp_path, 1).data().reader("val").names
+    (Path(settings["data"]["root"]) / "few.txt").write_text("\n".join(names[:2]))
+    ours = Ours(few, tmp_path, 1)
+    ours.train()
     with pytest.raises(UserError, match="2 batches are too few"):
-        Ours(few, tmp_path, 1).train()
-    with pytest.raises(UserError, match="2 batches are too few"):
-        measure_loading(few, tmp_path, 1, images=4, wanted=1)
+        ours.evaluate(4)
+
+
+def test_rates_go_on_over_epochs(settings: dict[str, Any], tmp_path: Path) -> None:
+    few = {**settings, "data": {**settings["data"], "batch_size": 12}}  # two batches an epoch
+    ours = Ours(few, tmp_path, 4)
+    assert ours.train() > 0
+    assert ours.task is not None
+    assert ours.task.trainer.global_step == 6
+    assert ours.task.trainer.current_epoch == 3
+    [cached, decoded] = measure_loading(few, tmp_path, 1, images=60, workers=[2], wanted=1)
+    assert cached.subject == "2 workers, from the cache"
+    assert decoded.median > 0
 
 
 def test_the_peer_has_its_own_decoder() -> None:

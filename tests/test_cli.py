@@ -1,19 +1,16 @@
 """A user's mistake ends in one line that names it and what would be right, before anything heavy is imported."""
 
+import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from segmentation.config import SCHEMAS, register
-from segmentation.train import train
 from segmentation.usage import usage
-from tests.conftest import Compose
 
 
 def run(*arguments: str, command: str = "train") -> subprocess.CompletedProcess[str]:
@@ -127,10 +124,35 @@ def test_the_first_step_comes_within_twelve_seconds(tmp_path: Path) -> None:
     assert time.monotonic() - start < 12  # a step of training and one of validation included
 
 
-def test_a_training_asks_nobody(tiny: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise AssertionError("a connection")
+REFUSE = """
+import socket, sys
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    train(tiny())
+def refuse(*_):
+    sys.stderr.write("a connection\\n")
+    raise OSError("a connection")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+def test_a_training_asks_nobody(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(REFUSE)  # before anything else is imported
+    words = ["trainer.fast_dev_run=true", "trainer.accelerator=cpu", "data.size=[32,64]", "backbone.name=test_resnet",
+             "data.splits={train:4,val:2,test:2}", "data.batch_size=2", f"hydra.run.dir={tmp_path}/run"]  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "segmentation.train", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert "a connection" not in done.stderr
+    asked = subprocess.run(
+        [sys.executable, "-c", "import urllib.request as u; u.urlopen('http://localhost')"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert "a connection" in asked.stderr  # or the test could not fail

@@ -38,7 +38,7 @@ class Stopwatch(pl.Callback):
         return self.images / (self.stop - self.start)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        self._count(trainer, batch, int(trainer.num_training_batches))
+        self._count(trainer, batch, trainer.max_steps)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self._count(trainer, batch, int(trainer.num_val_batches[0]))
@@ -60,8 +60,8 @@ class Ours:
     def __init__(self, settings: Mapping[str, Any], folder: Path, steps: int) -> None:
         self.settings: dict[str, Any] = copy.deepcopy(dict(settings))
         self.folder, self.steps = folder, steps
-        trainer = self.settings["trainer"] | {"max_epochs": 1}
-        limits = {"limit_train_batches": WARM_UP + steps, "limit_val_batches": 0}
+        trainer = self.settings["trainer"] | {"max_epochs": -1}  # as many as the steps take
+        limits = {"max_steps": WARM_UP + steps, "limit_val_batches": 0}
         self.settings["trainer"] = trainer | {"args": trainer["args"] | limits}
         self.task: Task | None = None
 

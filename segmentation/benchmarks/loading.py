@@ -1,52 +1,59 @@
-"""How fast samples come: by one worker, decoded every time and from the cache."""
+"""How fast samples come: from some workers, decoded every time and from the cache."""
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segmentation.benchmarks.figures import Finding
 from segmentation.benchmarks.timing import in_turn
 from segmentation.data.module import DataModule
-from segmentation.errors import UserError
 
 PART = "loading"
-AHEAD = 3  # batches that do not count: two are prepared before the first is asked for
+AHEAD = 3  # batches a worker that do not count: two are prepared before the first is asked for
 
 
 def measure_loading(
-    settings: Mapping[str, Any], folder: Path, repetitions: int, *, images: int, wanted: float
+    settings: Mapping[str, Any],
+    folder: Path,
+    repetitions: int,
+    *,
+    images: int,
+    workers: Sequence[int],
+    wanted: float,
 ) -> list[Finding]:
-    """Images a second that one worker hands over, augmented and in batches.
+    """Images a second that workers hand over, augmented and in batches, epoch after epoch.
 
     Args:
         settings: the whole configuration.
         folder: unused; nothing is written.
         repetitions: counted ones.
-        images: of each repetition, at most those of an epoch.
-        wanted: images a second.
+        images: of each repetition and worker.
+        workers: how many load, one number after the other.
+        wanted: images a second of each worker, from the cache.
     """
 
-    def load(cache: str) -> float:
-        changed = {**settings["data"], "num_workers": 1, "cache": cache}
-        data = DataModule(changed, settings["augment"], 0)
+    def load(number: int, cache: str) -> float:
+        data = DataModule({**settings["data"], "num_workers": number, "cache": cache}, settings["augment"], 0)
         data.prepare("train")
-        batches = data.train_dataloader()
-        if len(batches) <= AHEAD:
-            raise UserError(f"data: {len(batches)} batches are too few; the first {AHEAD} do not count")
-        loader = iter(batches)
-        for _ in range(AHEAD):
-            next(loader)
+        batches = itertools.chain.from_iterable(itertools.repeat(data.train_dataloader()))
+        for _ in range(AHEAD * number):
+            next(batches)
         counted, start = 0, time.perf_counter()
-        for batch in loader:
-            counted += len(batch["image"])
-            if counted >= images:
-                break
+        while counted < images * number:
+            counted += len(next(batches)["image"])
         return counted / (time.perf_counter() - start)
 
     kept = settings["data"]["cache"] if settings["data"]["cache"] != "off" else "auto"
-    rates = in_turn({"from the cache": lambda: load(kept), "decoded": lambda: load("off")}, repetitions, PART)
-    return [
-        Finding(PART, "one worker, from the cache", "images/s", rates["from the cache"], at_least=wanted),
-        Finding(PART, "one worker, decoding every time", "images/s", rates["decoded"]),
-    ]
+    findings = []
+    for number in workers:
+        subjects: dict[str, Callable[[], float]] = {
+            way: lambda number=number, cache=cache: load(number, cache)  # type: ignore[misc]
+            for way, cache in {"from the cache": kept, "decoding every time": "off"}.items()
+        }
+        rates = in_turn(subjects, repetitions, f"{PART}, {number} workers" if number > 1 else PART)
+        for way, rate in rates.items():
+            want = wanted * number if way == "from the cache" else None
+            findings.append(Finding(PART, f"{number} workers, {way}", "images/s", rate, at_least=want))
+    return findings

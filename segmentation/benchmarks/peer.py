@@ -136,8 +136,8 @@ class Peer:
             self.folder,
             accelerator="gpu" if self.device.type == "cuda" else self.device.type,
             precision=self.precision,
-            max_epochs=1,
-            limit_train_batches=WARM_UP + self.steps,
+            max_epochs=-1,  # as many as the steps take
+            max_steps=WARM_UP + self.steps,
             callbacks=[watch],
         )
         trainer.fit(self.task, peer_loader(self.settings, self.paths, self.workers))
