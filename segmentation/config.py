@@ -57,9 +57,15 @@ class DataConfig:
     reader: dict[str, Any] = field(default_factory=dict)  # _target_ and patterns: how files become samples
     splits: dict[str, Any] = field(default_factory=dict)  # split -> what the reader takes for it (a list file, a count)
     classes: list[str] = MISSING
-    colours: list[list[int]] = MISSING  # an RGB triple for each class, 0-255
+    colours: list[list[int]] | None = None  # an RGB triple for each class, 0-255; null: those of PASCAL VOC
     ignore_index: int = 255  # label of void pixels, which count nowhere
     group: str | None = None  # regular expression over a sample's name; its first group names the video
+    folds: int | None = None  # deal the training split into so many folds, by group where there are groups, and
+    fold: int = 0  # hold this one out as `val`; the data set's own `val` is then tested where it has no `test`
+    fold_seed: int = 0  # another one, other folds
+    limit: int | None = None  # take no more samples of each split, for quick tries
+    download: bool = False  # fetch what is not there yet into data.root, where that is allowed
+    source: dict[str, Any] = field(default_factory=dict)  # where the data set comes from, see segmentation.data.download
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
     check: bool = True  # read every file before training begins, and keep what was decoded in the cache
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time

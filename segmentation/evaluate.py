@@ -56,8 +56,8 @@ def choose_split(split: str, data: Any) -> str:
     """The split to test on: the one named, or `val` where a data set has no `test`."""
     if split == "test":
         return str(data.test_split)
-    if split not in data.splits:
-        raise UserError(f"split={split}: {data.name} has no such split; {nearest(split, data.splits)}")
+    if split not in data.splits.sources:
+        raise UserError(f"split={split}: {data.name} has no such split; {nearest(split, data.splits.sources)}")
     return split
 
 
@@ -79,6 +79,7 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
         return run
     if "data" in run:  # a run of an earlier release lacks the keys that were added since
         run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
+        run.data.download = False  # where from, and where to, is not for a run's files to say
     else:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
     for key, value in changes.items():

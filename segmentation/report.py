@@ -18,12 +18,16 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
     from omegaconf import OmegaConf
 
     from segmentation.analysis.runs import find_runs
+    from segmentation.config import DataConfig
     from segmentation.data.module import DataModule
     from segmentation.targets import is_ours
 
     run = find_runs(folder)[0][0]
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.create(dict(run.config)).data, resolve=True)
+        whole = OmegaConf.create(dict(run.config))
+        whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since the run was made
+        whole.data.download = False  # where from, and where to, is not for a run's files to say
+        config: Any = OmegaConf.to_container(whole.data, resolve=True)
         if not trust and not is_ours(config["reader"].get("_target_", "")):
             return None
         data = DataModule(config, {}, 0)

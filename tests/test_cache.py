@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from segmentation.data import cache
-from segmentation.data.cache import CachedReader, Store, cached, find_store
+from segmentation.data.cache import Store, cached, find_store
+from segmentation.data.cached import CachedReader
 from segmentation.data.reader import FileReader
 from segmentation.data.samples import Sample
 from segmentation.errors import UserError

@@ -15,7 +15,8 @@ from segmentation.data.augment import Augmentation, build_transform, resize_imag
 from segmentation.data.module import DataModule, count_workers
 from segmentation.data.reader import FileReader
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
-from segmentation.data.synthetic import CLASSES, LABEL, SyntheticReader
+from segmentation.data.scenes import CLASSES, LABEL
+from segmentation.data.synthetic import SyntheticReader
 from segmentation.errors import UserError
 
 VOID = 255
@@ -53,7 +54,7 @@ def module(name: str, augment: Any = None, seed: int = 0, **changes: Any) -> Dat
 def test_camvids_layout(tmp_path: Path) -> None:
     data = module("camvid", root=str(tree(tmp_path)), batch_size=2)
     data.prepare("train", "val")
-    assert (data.test_split, list(data.splits)) == ("val", ["train", "val"])
+    assert (data.test_split, list(data.splits.sources)) == ("val", ["train", "val"])
     assert data.groups("val") == ["0000TP", "0001TP", "0000TP", "0001TP"]
     sample = data.reader("train")[1]
     assert sample.name == "0001TP_000001"
@@ -91,7 +92,7 @@ def test_a_folder_without_lists(tmp_path: Path) -> None:
             write(tmp_path / split / "images" / f"{name}.jpg", np.zeros((8, 9, 3)))
             write(tmp_path / split / "masks" / f"{name}.png", np.ones((8, 9)))
     data = module("folder", root=str(tmp_path), classes=["no", "yes"], colours=[[0, 0, 0], [1, 1, 1]])
-    assert list(data.splits) == ["train", "val"]
+    assert list(data.splits.sources) == ["train", "val"]
     assert data.reader("train").names == ["a.b", "c"]
 
 
@@ -135,7 +136,7 @@ def test_a_list_of_names_fills_the_patterns(tmp_path: Path) -> None:
             "29x20, but its image is 30x20",
         ),
         (lambda root: write(root / "trainannot/0001TP_000003.png", np.full((20, 30), 12)), "label 12 is no class"),
-        (lambda root: write(root / "trainannot/0001TP_000003.png", np.zeros((20, 30, 3))), "a mask of mode RGB"),
+        (lambda root: write(root / "trainannot/0001TP_000003.png", np.zeros((20, 30, 3))), "a mask in colours"),
         (lambda root: (root / "train/0001TP_000003.png").write_bytes(b"\x89PNG torn"), "cannot be read as an image"),
         (
             lambda root: Image.fromarray(np.zeros((20, 30), np.uint16)).save(root / "train/0001TP_000003.png"),
@@ -201,8 +202,7 @@ def test_classes_that_no_training_pixel_has_are_named(tmp_path: Path, caplog: py
         FileReader(root=str(tmp_path), split=split, listing=None, image="{split}/{name}.png",
                    mask="{split}annot/{name}.png", num_classes=2, ignore_index=255).check()  # fmt: skip
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
-        "no training pixel is of class 1; if masks store other labels (0 and 255, say), set data.reader.label_map and "
-        "data.ignore_index"
+        "no training pixel is of class 1; if masks store other labels (0 and 255, say), set data.reader.labels"
     ]
 
 

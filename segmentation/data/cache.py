@@ -14,21 +14,21 @@ import socket
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from rich.progress import track
 
 from segmentation.data.images import Pixels
+from segmentation.data.cached import INDEX, CachedReader
 from segmentation.data.samples import Reader, Sample
 from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
-SAMPLES, INDEX, PARTIAL = ".samples", ".json", ".partial"
+SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
 
 
@@ -45,53 +45,6 @@ def find_store(cache: str, gib: float) -> Store | None:
         return None
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segmentation"
     return Store(home if cache == "auto" else Path(cache).expanduser(), int(min(gib, 2**20) * 2**30))
-
-
-class CachedReader:
-    """A reader whose samples were decoded before.
-
-    Args:
-        reader: where they come from.
-        file: a cache that is whole.
-    """
-
-    def __init__(self, reader: Reader, file: Path) -> None:
-        self.reader, self.file = reader, file
-        self.names = reader.names
-        index = json.loads(file.with_suffix(INDEX).read_text())
-        self.seen: set[int] = set(index["seen"])
-        self.sizes: list[tuple[int, int]] = [tuple(size) for size in index["sizes"]]
-        self.offsets = [0, *accumulate(4 * height * width for height, width in self.sizes)]
-        self.bytes = np.memmap(self.file, np.uint8, "r")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return reopen, (self.reader, self.file)  # a worker maps the file itself; pickling would copy all of it
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Sample:
-        height, width = self.sizes[index]
-        stored = np.array(self.bytes[self.offsets[index] : self.offsets[index + 1]])  # a copy may be written to
-        colours, labels = np.split(stored, [3 * height * width])
-        return Sample(colours.reshape(height, width, 3), labels.reshape(height, width), self.names[index])
-
-    def check(self, seen: set[int] | None = None) -> None:
-        self.reader.check(self.seen)
-
-    def files_hash(self) -> str:
-        return self.reader.files_hash()
-
-    def fingerprint(self) -> str | None:
-        return self.reader.fingerprint()
-
-
-def reopen(reader: Reader, file: Path) -> Reader:
-    """In another process: the cache again, or the reader itself if another run has taken its room since."""
-    try:
-        return CachedReader(reader, file)
-    except OSError:
-        return reader
 
 
 def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] = ()) -> Reader:

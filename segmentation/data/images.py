@@ -1,4 +1,4 @@
-"""Image and mask files as arrays."""
+"""Image files as arrays."""
 
 from pathlib import Path
 
@@ -13,25 +13,22 @@ Pixels = npt.NDArray[np.uint8]
 
 def read_image(path: Path) -> Pixels:
     """An image file as RGB [H, W, 3], turned upright as its EXIF tag says: so annotation tools show it."""
-    image = ImageOps.exif_transpose(_open(path))
+    image = open_image(path)
     if image.mode[0] in "IF":  # Pillow would clip them to white
         raise UserError(f"{path}: more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits a channel")
     return np.array(image.convert("RGB"))
 
 
-def read_mask(path: Path) -> Pixels:
-    """A mask file's stored labels [H, W], the grey values or a palette's indices, turned as its own EXIF tag says."""
-    mask = ImageOps.exif_transpose(_open(path))
-    if mask.mode not in ("L", "P", "1"):
-        raise UserError(f"{path}: a mask of mode {mask.mode}; give a picture of labels, grey (L) or with a palette (P)")
-    return np.asarray(mask, np.uint8)
+def open_image(path: Path) -> Image.Image:
+    """An image file, decoded and turned upright.
 
-
-def _open(path: Path) -> Image.Image:
+    Raises:
+        UserError: if it is not there or cannot be decoded.
+    """
     try:
         with Image.open(path) as image:
             image.load()
-            return image
+            return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:

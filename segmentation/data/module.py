@@ -1,21 +1,19 @@
 """The LightningDataModule: from a data set's configuration to batches."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_class
 from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation
-from segmentation.data.cache import cached, find_store
-from segmentation.data.reader import require
+from segmentation.data.download import download
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
+from segmentation.data.splits import Splits, check_labels, default_colours
 from segmentation.errors import UserError
 
 MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
@@ -40,23 +38,6 @@ def start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def check_labels(classes: list[str], colours: list[list[int]], ignore_index: int) -> None:
-    """Raise a UserError unless these can be labels of masks, whose pixels are bytes."""
-    if not 2 <= len(classes) <= 255:
-        raise UserError(f"data.classes: {len(classes)} of them; give 2 to 255")
-    if len(set(classes)) < len(classes):
-        raise UserError("data.classes: a name is there twice")
-    if len(classes) != len(colours):
-        raise UserError(f"data.colours: {len(colours)} for {len(classes)} classes; give each class one")
-    for name, colour in zip(classes, colours, strict=True):
-        if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
-            raise UserError(f"data.colours: {colour} of {name} is no RGB triple of 0 to 255")
-    if not 0 <= ignore_index <= 255:
-        raise UserError(
-            f"data.ignore_index={ignore_index}: masks hold 0 to 255; map the label by data.reader.label_map"
-        )
-
-
 class DataModule(pl.LightningDataModule):
     """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
 
@@ -71,49 +52,23 @@ class DataModule(pl.LightningDataModule):
         self.config, self.seed = config, seed
         self.name: str = config["name"]
         self.classes: list[str] = config["classes"]
-        self.colours: list[list[int]] = config["colours"]
+        self.colours: list[list[int]] = config["colours"] or default_colours(len(self.classes))
         self.ignore_index: int = config["ignore_index"]
         check_labels(self.classes, self.colours, self.ignore_index)
         self.size: list[int] | None = config["size"]
-        self._reader_class: Any = get_class(config["reader"]["_target_"])
-        self._reader_keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}
         self.augmentation = Augmentation(augment, self.ignore_index)
-        self.splits = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
-        self.test_split = "test" if "test" in self.splits else "val"
-        self._readers: dict[str, Reader] = {}
-
-    def _exists(self, split: str, listing: Any) -> bool:
-        root = self.config["root"]
-        return bool(self._reader_class.exists(root=root, split=split, listing=listing, **self._reader_keywords))
+        if config["download"]:
+            download(config["source"], config["root"], self.name)
+        self.splits = Splits(config)
+        self.test_split = "test" if "test" in self.splits.sources else "val"
 
     def reader(self, split: str) -> Reader:
         """The samples of a split."""
-        if split not in self._readers:
-            require(split, list(self.splits), self.name)
-            self._readers[split] = self._reader_class(
-                root=self.config["root"],
-                split=split,
-                listing=self.splits[split],
-                num_classes=len(self.classes),
-                ignore_index=self.ignore_index,
-                **self._reader_keywords,
-            )
-        return self._readers[split]
+        return self.splits.reader(split)
 
     def prepare(self, *splits: str) -> None:
-        """See that every file of these splits can be used, and keep what was decoded for that in the cache, where there
-        is one; nothing of both if `data.check` is off.
-
-        Raises:
-            UserError: for the first file that cannot.
-        """
-        store = find_store(self.config["cache"], self.config["cache_gib"])
-        for split in dict.fromkeys(splits) if self.config["check"] else ():
-            reader = self.reader(split)
-            if store is not None:
-                kept = self._readers.values()
-                reader = self._readers[split] = cached(reader, store, f"reading {split}", keep=kept)
-            reader.check()
+        """As `Splits.prepare`."""
+        self.splits.prepare(splits)
 
     def contract(self, split: str) -> dict[str, Any]:
         """What scores on this split were computed on: only equal contracts may be compared."""
@@ -126,13 +81,8 @@ class DataModule(pl.LightningDataModule):
         }
 
     def groups(self, split: str) -> list[str] | None:
-        """The video of every sample, by `data.group`; None where the data set does not say. A name that the expression
-        does not fit is a video of its own.
-        """
-        if self.config["group"] is None:
-            return None
-        matches = [(name, re.match(self.config["group"], name)) for name in self.reader(split).names]
-        return [match[1] if match else name for name, match in matches]
+        """As `Splits.group`, of every sample of a split."""
+        return self.splits.group(self.reader(split).names)
 
     def _position(self) -> tuple[int, int]:
         """Rank of this process and how many there are; alone without a trainer."""

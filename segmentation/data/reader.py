@@ -1,40 +1,40 @@
-"""Labelled images on disk, described in YAML: where images and masks lie, which belong to a split, what labels mean."""
+"""Labelled images on disk, described in YAML: where images and masks lie, which belong to a split, what masks store."""
 
+import copy
 import hashlib
 import itertools
-import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-from rich.progress import track
-
-from segmentation.data.images import read_image, read_mask
+from segmentation.data.checks import check_samples
+from segmentation.data.images import read_image
+from segmentation.data.masks import MASKS, StoredLabels
+from segmentation.data.patterns import Pattern, inside
 from segmentation.data.samples import Sample
 from segmentation.errors import UserError, nearest
 
-log = logging.getLogger(__name__)
+Pair = tuple[Path, Path]
 
 
 class FileReader:
     """Samples from image and mask files below `root`.
 
     A split's list holds a line for each sample: a name, for the `{name}` of the patterns, or the paths of image and
-    mask. Without a list, the samples are whatever files fit the image's pattern.
+    mask. Further columns after a name, and lines that begin with `#`, mean nothing. Without a list, the samples are
+    whatever files fit the image's pattern.
 
     Args:
         root: the data set's folder.
         split: stands for `{split}` in the patterns.
         listing: the split's list file below `root`, or None.
         image: pattern of the image's path, such as `{split}/{name}.png`; `*` stands for anything.
-        mask: pattern of the mask's path: a grey or palette picture of labels.
+        mask: pattern of the mask's path.
         num_classes: labels are 0 ... num_classes - 1.
         ignore_index: label of void pixels.
-        label_map: stored label -> label, for those that differ.
+        folders: what stands for `{split}` instead, by split.
+        masks: what masks store: `labels` or `colours`.
+        stored: arguments of that, see `StoredLabels` and `ColouredLabels`.
     """
 
     def __init__(
@@ -47,16 +47,17 @@ class FileReader:
         mask: str,
         num_classes: int,
         ignore_index: int,
-        label_map: Mapping[int, int] | None = None,
+        folders: Mapping[str, str] | None = None,
+        masks: str = "labels",
+        **stored: Any,
     ) -> None:
-        if root is None:
-            raise UserError("data.root: not set; give the folder of the data set, data.root=/path")
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise UserError(f"data.root={root}: no such folder")
-        self.split, self.image, self.mask = split, image, mask
-        self.num_classes = num_classes
-        self.table = label_table(num_classes, ignore_index, label_map or {})
+        self.root = existing(root)
+        self.split, self.num_classes = split, num_classes
+        folder = (folders or {}).get(split, split)
+        self.image, self.mask = Pattern(self.root, image, folder), Pattern(self.root, mask, folder)
+        if masks not in MASKS:
+            raise UserError(f"data.reader.masks={masks}: no such choice; {nearest(masks, MASKS)}")
+        self.labels: StoredLabels = MASKS[masks](num_classes=num_classes, ignore_index=ignore_index, **stored)
         found = list(self._listed(listing) if listing else self._found())
         self.paths = dict(found)
         self.names = list(self.paths)
@@ -64,11 +65,20 @@ class FileReader:
             if self.paths[name][0] != path:
                 raise UserError(f"{path} and {self.paths[name][0]}: both are called {name!r}; names must be unique")
         if not self.names:
-            place = listing or image.format(split=split, name="*")
+            place = listing or self.image.text.replace("{name}", "*")
             raise UserError(f"{self.root / place}: no sample of the split {split!r}; check data.root and data.splits")
 
     @classmethod
-    def exists(cls, *, root: str | None, split: str, listing: str | None, image: str, **_: Any) -> bool:
+    def exists(
+        cls,
+        *,
+        root: str | None,
+        split: str,
+        listing: str | None,
+        image: str,
+        folders: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> bool:
         """Whether the data set has this split: a list, or without lists any file that fits the pattern, says so."""
         if not isinstance(listing, str | None):
             raise UserError(f"data.splits.{split}={listing}: give the path of a list file below data.root, or null")
@@ -76,52 +86,35 @@ class FileReader:
             return True  # unknown yet: reading it will say what is wrong
         if listing is not None:
             return (Path(root) / listing).is_file()
-        return any(Path(root).glob(image.format(split=split, name="*")))
+        return bool(Pattern(Path(root), image, (folders or {}).get(split, split)).find())
 
-    def _listed(self, listing: str) -> Iterator[tuple[str, tuple[Path, Path]]]:
+    def _listed(self, listing: str) -> Iterator[tuple[str, Pair]]:
         file = self.root / listing
         if not file.is_file():
             raise UserError(
                 f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits"
             )
         for number, line in enumerate(file.read_text().splitlines(), 1):
-            match line.strip().split("\t" if "\t" in line else None):
-                case []:
-                    continue
-                case words if (
-                    len(words) == 1 or self._fill(self.image, line.strip()).is_file()
-                ):  # names may have spaces
-                    name = line.strip()
-                    yield name, (self._fill(self.image, name), self._fill(self.mask, name))
-                case [image, mask]:
-                    yield self._name(image), (self._inside(image, file), self._inside(mask, file))
-                case _:
-                    raise UserError(f"{file}, line {number}: neither a name nor the paths of image and mask")
+            if line.strip() and not line.startswith("#"):
+                yield self._line(line.strip(), file, number)
 
-    def _name(self, image: str) -> str:
-        """What `{name}` stands for in the path of an image; its stem where the pattern does not fit."""
-        pattern = re.escape(self.image.replace("{split}", self.split)).replace(r"\*", "[^/]*")
-        match = re.fullmatch(pattern.replace(re.escape("{name}"), "(.+)"), image)
-        return match[1] if match else Path(image).stem
+    def _line(self, text: str, file: Path, number: int) -> tuple[str, Pair]:
+        """The sample that a line of a list names."""
+        words = text.split("\t" if "\t" in text else None)
+        name = text if len(words) == 1 or self.image.fill(text).is_file() else None  # names may have spaces
+        if name is None and len(words) == 2:
+            image, mask = (inside(self.root, word, file) for word in words)
+            if image.is_file() or not self.image.fill(words[0]).is_file():
+                return self.image.name(image.relative_to(self.root).as_posix()), (image, mask)
+        if name is None and self.image.fill(words[0]).is_file():
+            name = words[0]
+        if name is None:
+            raise UserError(f"{file}, line {number}: neither a name nor the paths of image and mask")
+        return name, (self.image.fill(name), self.mask.fill(name))
 
-    def _found(self) -> Iterator[tuple[str, tuple[Path, Path]]]:
-        pattern = self.image.replace("{split}", self.split)
-        before, _, after = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.partition("{name}"))
-        for path in sorted(self.root.glob(pattern.replace("{name}", "*"))):
-            match = re.fullmatch(f"{before}(.+){after}", path.relative_to(self.root).as_posix())
-            if match:
-                yield match[1], (path, self._fill(self.mask, match[1]))
-
-    def _fill(self, pattern: str, name: str) -> Path:
-        path = pattern.format(split=self.split, name=name)
-        if "*" not in path:
-            return self._inside(path, self.root)
-        return next(iter(sorted(self.root.glob(path))), self.root / path)
-
-    def _inside(self, path: str, source: Path) -> Path:
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise UserError(f"{source}: {path} leads out of {self.root}; paths must be relative to data.root")
-        return self.root / path
+    def _found(self) -> Iterator[tuple[str, Pair]]:
+        for name, path in self.image.find():
+            yield name, (path, self.mask.fill(name))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,35 +122,22 @@ class FileReader:
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
         image_path, mask_path = self.paths[name]
-        image, stored = read_image(image_path), read_mask(mask_path)
-        if image.shape[:2] != stored.shape:
-            (height, width), (mask_height, mask_width) = image.shape[:2], stored.shape
+        image, mask = read_image(image_path), self.labels(mask_path)
+        if image.shape[:2] != mask.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise UserError(f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}")
-        labels = self.table[stored]
-        if labels.min() < 0:
-            label = int(stored[labels < 0][0])
-            raise UserError(
-                f"{mask_path}: label {label} is no class and not data.ignore_index; see data.reader.label_map"
-            )
-        return Sample(image, labels.astype(np.uint8), name)
+        return Sample(image, mask, name)
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Some of the samples."""
+        selected = copy.copy(self)
+        selected.names = [self.names[index] for index in indices]
+        selected.paths = {name: self.paths[name] for name in selected.names}
+        return selected
 
     def check(self, seen: set[int] | None = None) -> None:
-        """Read every file unless that has been done, in threads; warn of classes that no pixel of the training has."""
-
-        def read(index: int) -> set[int]:
-            return set(np.unique(self[index].mask).tolist())
-
-        if seen is None:
-            seen = set()
-            with ThreadPoolExecutor() as pool:
-                labels = pool.map(read, range(len(self)))
-                seen.update(*track(labels, f"checking {self.split}", len(self), transient=True))
-        absent = [str(label) for label in range(self.num_classes) if label not in seen]
-        if absent and self.split == "train":
-            log.warning(
-                f"{self.root}: no training pixel is of class {', '.join(absent)}; if masks store other labels "
-                "(0 and 255, say), set data.reader.label_map and data.ignore_index"
-            )
+        """As `check_samples`."""
+        check_samples(self, self.split, self.num_classes, seen)
 
     def files_hash(self) -> str:
         """SHA-256 over the image paths relative to `root`."""
@@ -166,31 +146,25 @@ class FileReader:
 
     def fingerprint(self) -> str:
         """SHA-256 over the paths, sizes and times of change of all files, and over what their labels become."""
-        digest = hashlib.sha256(self.table.tobytes())
-        for path in itertools.chain.from_iterable(self.paths.values()):
-            try:
-                stat = path.stat()
-            except OSError:
-                raise UserError(f"{path}: no such file") from None
-            digest.update(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return fingerprint(itertools.chain.from_iterable(self.paths.values()), self.labels.fingerprint())
 
 
-def label_table(num_classes: int, ignore_index: int, label_map: Mapping[int, int]) -> npt.NDArray[np.int16]:
-    """Stored label (0...255) -> class, ignore index, or -1 where it may not occur."""
-    table = np.full(256, -1, np.int16)
-    table[:num_classes] = np.arange(num_classes)
-    table[ignore_index] = ignore_index
-    for stored, label in label_map.items():
-        if not 0 <= int(stored) <= 255 or not (0 <= label < num_classes or label == ignore_index):
-            raise UserError(
-                f"data.reader.label_map: {stored}: {label} does not map one of 0 to 255 to a class or data.ignore_index"
-            )
-        table[int(stored)] = label
-    return table
+def existing(root: str | None) -> Path:
+    """The data set's folder, or a UserError."""
+    if root is None:
+        raise UserError("data.root: not set; give the folder of the data set, data.root=/path")
+    if not Path(root).is_dir():
+        raise UserError(f"data.root={root}: no such folder")
+    return Path(root)
 
 
-def require(split: str, splits: Sequence[str], name: str) -> None:
-    """Raise a UserError unless the data set has the split."""
-    if split not in splits:
-        raise UserError(f"data: {name} has no split {split!r}; {nearest(split, splits)}")
+def fingerprint(files: Iterable[Path], rest: bytes) -> str:
+    """SHA-256 over the paths, sizes and times of change of files, and over what else their samples depend on."""
+    digest = hashlib.sha256(rest)
+    for path in files:
+        try:
+            stat = path.stat()
+        except OSError:
+            raise UserError(f"{path}: no such file") from None
+        digest.update(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

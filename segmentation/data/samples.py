@@ -1,5 +1,6 @@
 """Samples: what a reader gives, what training and evaluation make of them, and how they become a batch."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,6 +33,9 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def select(self, indices: Sequence[int]) -> "Reader":
+        """Some of the samples, in this order."""
 
     def check(self, seen: set[int] | None = None) -> None:
         """Raise a UserError that names the first sample that cannot be used, and warn of what looks wrong in all.

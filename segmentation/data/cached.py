@@ -1,0 +1,72 @@
+"""Samples from a cache that is whole."""
+
+import copy
+import json
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from segmentation.data.samples import Reader, Sample
+
+INDEX = ".json"  # beside the samples: their sizes, and the labels in them
+
+
+class CachedReader:
+    """A reader whose samples were decoded before.
+
+    Args:
+        reader: where they come from.
+        file: a cache that is whole.
+    """
+
+    def __init__(self, reader: Reader, file: Path) -> None:
+        self.reader, self.file = reader, file
+        self.names = reader.names
+        index = json.loads(file.with_suffix(INDEX).read_text())
+        self.seen: set[int] = set(index["seen"])
+        self.sizes: list[tuple[int, int]] = [tuple(size) for size in index["sizes"]]
+        self.offsets = [0, *accumulate(4 * height * width for height, width in self.sizes)]
+        self.positions: Sequence[int] = range(len(self.sizes))  # in the file, of the samples
+        self.bytes = np.memmap(self.file, np.uint8, "r")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (self.reader, self.file, self.positions)  # a worker maps the file itself; pickling would copy all of it
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        position = self.positions[index]
+        height, width = self.sizes[position]
+        stored = np.array(self.bytes[self.offsets[position] : self.offsets[position + 1]])  # a copy may be written to
+        colours, labels = np.split(stored, [3 * height * width])
+        return Sample(colours.reshape(height, width, 3), labels.reshape(height, width), self.names[index])
+
+    def select(self, indices: Sequence[int]) -> Self:
+        selected = copy.copy(self)
+        selected.reader = self.reader.select(indices)
+        selected.names = selected.reader.names
+        selected.positions = [self.positions[index] for index in indices]
+        return selected
+
+    def check(self, seen: set[int] | None = None) -> None:
+        self.reader.check(self.seen)
+
+    def files_hash(self) -> str:
+        return self.reader.files_hash()
+
+    def fingerprint(self) -> str | None:
+        return self.reader.fingerprint()
+
+
+def reopen(reader: Reader, file: Path, positions: Sequence[int]) -> Reader:
+    """In another process: the cache again, or the reader itself if another run has taken its room since."""
+    try:
+        found = CachedReader(reader, file)
+        found.positions = positions
+        return found
+    except OSError:
+        return reader

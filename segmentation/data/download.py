@@ -1,0 +1,152 @@
+"""Fetching a data set: resumable, checked, and unpacked so that a folder is there whole or not at all."""
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from segmentation.errors import UserError
+from segmentation.lock import turn
+
+CHUNK = 2**20  # bytes
+TIMEOUT = 60  # seconds without a byte
+
+
+def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
+    """Fetch a data set's archives into its folder, but for those that were unpacked there before.
+
+    Args:
+        source: `files`, each with a `url`, a `checksum` (`md5:...`, `sha1:...` or `sha256:...`) and optionally `into`, the folder
+            below the root that the archive is unpacked to, and `strip`, leading folders of the archive to leave out;
+            and `note`, said where there are no files: where to register, or what to fetch by hand.
+        root: the data set's folder.
+        name: the data set's.
+
+    Raises:
+        UserError: where this data set cannot be fetched, or the fetching fails; what has come so far is kept.
+    """
+    if not source.get("files"):
+        raise UserError(f"data.download: {name} cannot be fetched by a program; {source.get('note', 'see its page')}")
+    if root is None:
+        raise UserError("data.root: not set; give the folder to download to, data.root=/path")
+    folder = Path(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source["files"]:
+        done = folder / f".{archive_name(file['url'])}.done"
+        with turn(folder / "download"):
+            if not done.exists():
+                archive = fetch(file["url"], file["checksum"], folder)
+                unpack(archive, folder / file.get("into", "."), file.get("strip", 0))
+                done.touch()
+                archive.unlink()
+
+
+def archive_name(url: str) -> str:
+    """The last part of an address."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name or "archive"
+
+
+def fetch(url: str, checksum: str, folder: Path) -> Path:
+    """A file from the web, in a folder; what an earlier try left of it is not fetched again."""
+    target = folder / archive_name(url)
+    partial = target.with_name(f"{target.name}.partial")
+    if not target.exists():
+        try:
+            receive(url, partial)
+        except urllib.error.HTTPError as error:
+            raise UserError(f"data.download: {url}: {error.code} {error.reason}; try again, or fetch it by hand") from None
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(f"data.download: {url}: {reason}; the same command goes on where it stopped") from None
+        partial.replace(target)
+    kind, _, expected = checksum.partition(":")
+    with target.open("rb") as content:
+        found = hashlib.file_digest(content, kind).hexdigest()
+    if found != expected:
+        target.unlink()
+        raise UserError(f"data.download: {url}: its {kind} is {found}, not {expected}; try again, or fetch it by hand")
+    return target
+
+
+def receive(url: str, partial: Path) -> None:
+    """Append to a file what it lacks of an address's content, with a progress bar."""
+    begun = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={begun}-"} if begun else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # there is nothing after what is here already
+            raise
+        return
+    with answer, partial.open("ab" if answer.status == 206 else "wb") as output, progress() as bar:
+        begun = begun if answer.status == 206 else 0
+        length = answer.headers.get("Content-Length")
+        total = begun + int(length) if length else None
+        task = bar.add_task(partial.stem, total=total, completed=begun)
+        while chunk := answer.read(CHUNK):
+            output.write(chunk)
+            bar.advance(task, len(chunk))
+    if total is not None and partial.stat().st_size < total:
+        raise OSError("the connection ended early")
+
+
+def progress() -> Progress:
+    """A bar with bytes and their rate."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+
+
+def unpack(archive: Path, target: Path, strip: int) -> None:
+    """The content of an archive below a folder; each of its top-level entries appears there whole.
+
+    Args:
+        archive: a .tar, .tar.gz, .zip or the like.
+        target: the folder.
+        strip: leading folders of the archive's paths to leave out.
+
+    Raises:
+        UserError: for what is no archive, or one whose paths lead out of the folder.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".unpacking-") as scratch:
+        place = Path(scratch)
+        try:
+            if zipfile.is_zipfile(archive):
+                extract_zip(archive, place)
+            else:
+                with tarfile.open(archive) as content:
+                    content.extractall(place, filter="data")
+        except (tarfile.TarError, zipfile.BadZipFile) as error:
+            raise UserError(f"data.download: {archive}: cannot be unpacked: {error}") from None
+        entries = list(place.iterdir())
+        for _ in range(strip):
+            entries = [inner for entry in entries for inner in entry.iterdir()]
+        for entry in entries:
+            merge(entry, target / entry.name)
+
+
+def extract_zip(archive: Path, place: Path) -> None:
+    """Unpack a zip; a path that leads out of the folder is the archive's fault."""
+    with zipfile.ZipFile(archive) as content:
+        for name in content.namelist():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise zipfile.BadZipFile(f"{name} leads out of the folder")
+        content.extractall(place)
+
+
+def merge(entry: Path, target: Path) -> None:
+    """Move a file or a folder to its place; into a folder that is there already, each of its entries by itself."""
+    if entry.is_dir() and target.is_dir():
+        for inner in entry.iterdir():
+            merge(inner, target / inner.name)
+    else:
+        shutil.rmtree(target) if target.is_dir() else None
+        entry.replace(target)

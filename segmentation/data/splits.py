@@ -1,0 +1,116 @@
+"""A data set's splits as readers: which there are, cut and cached as the configuration says."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import get_class
+
+from segmentation.data.cache import cached, find_store
+from segmentation.data.folds import Folds, find_sources, thin_out
+from segmentation.data.samples import Reader
+from segmentation.errors import UserError, nearest
+
+
+class Splits:
+    """The readers of a data set, made when they are first asked for.
+
+    Args:
+        config: the keys of `DataConfig`, as plain containers.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.kind: Any = get_class(config["reader"]["_target_"])
+        self.keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}
+        self.listings = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
+        self.folds = None if config["folds"] is None else Folds(config["folds"], config["fold"], config["fold_seed"])
+        self.sources = find_sources(self.listings, self.folds)  # split -> that of the data set from which it is taken
+        self._whole: dict[str, Reader] = {}  # by source
+        self._readers: dict[str, Reader] = {}
+
+    def _exists(self, split: str, listing: Any) -> bool:
+        return bool(self.kind.exists(root=self.config["root"], split=split, listing=listing, **self.keywords))
+
+    def require(self, split: str) -> None:
+        """Raise a UserError unless there is such a split."""
+        if split not in self.sources:
+            raise UserError(f"data: {self.config['name']} has no split {split!r}; {nearest(split, self.sources)}")
+
+    def reader(self, split: str) -> Reader:
+        """The samples of a split."""
+        self.require(split)
+        if split not in self._readers:
+            source = self.sources[split]
+            reader = self._read(source)
+            if self.folds is not None and source == "train":
+                reader = reader.select(self.folds.positions(split, self.group(reader.names) or reader.names))
+            self._readers[split] = reader
+        return self._readers[split]
+
+    def _read(self, source: str) -> Reader:
+        if source not in self._whole:
+            reader: Reader = self.kind(
+                root=self.config["root"],
+                split=source,
+                listing=self.listings[source],
+                num_classes=len(self.config["classes"]),
+                ignore_index=self.config["ignore_index"],
+                **self.keywords,
+            )
+            limit = self.config["limit"]
+            self._whole[source] = reader if limit is None else reader.select(thin_out(len(reader), limit))
+        return self._whole[source]
+
+    def prepare(self, splits: Sequence[str]) -> None:
+        """See that every file of these splits can be used, and keep what was decoded for that in the cache, where there
+        is one; nothing of both if `data.check` is off.
+
+        Raises:
+            UserError: for the first file that cannot.
+        """
+        for split in splits:
+            self.require(split)
+        store = find_store(self.config["cache"], self.config["cache_gib"])
+        # By source, so that all folds share one cache.
+        for source in dict.fromkeys(self.sources[split] for split in splits) if self.config["check"] else ():
+            reader = self._read(source)
+            if store is not None:
+                reader = cached(reader, store, f"reading {source}", keep=self._whole.values())
+                self._whole[source] = reader
+            reader.check()
+        self._readers.clear()
+
+    def group(self, names: Sequence[str]) -> list[str] | None:
+        """The video of every sample, by `data.group`; None where the data set does not say. A name that the expression
+        does not fit is a video of its own.
+        """
+        if self.config["group"] is None:
+            return None
+        matches = [(name, re.match(self.config["group"], name)) for name in names]
+        return [match[1] if match else name for name, match in matches]
+
+
+def check_labels(classes: Sequence[str], colours: Sequence[Sequence[int]], ignore_index: int) -> None:
+    """Raise a UserError unless these can be labels of masks, whose pixels are bytes."""
+    if not 2 <= len(classes) <= 255:
+        raise UserError(f"data.classes: {len(classes)} of them; give 2 to 255")
+    if len(set(classes)) < len(classes):
+        raise UserError("data.classes: a name is there twice")
+    if len(classes) != len(colours):
+        raise UserError(f"data.colours: {len(colours)} for {len(classes)} classes; give each class one")
+    for name, colour in zip(classes, colours, strict=True):
+        if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+            raise UserError(f"data.colours: {colour} of {name} is no RGB triple of 0 to 255")
+    if not 0 <= ignore_index <= 255:
+        raise UserError(
+            f"data.ignore_index={ignore_index}: masks hold 0 to 255; map the label by data.reader.label_map"
+        )
+
+
+def default_colours(count: int) -> list[list[int]]:
+    """Colours that differ well for any number of classes: those of PASCAL VOC, whose bits spread the label's bits."""
+    return [
+        [sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(8)) for channel in range(3)]
+        for label in range(count)
+    ]
