@@ -65,7 +65,7 @@ class DataConfig:
     fold_seed: int = 0  # another one, other folds
     limit: int | None = None  # take no more samples of each split, for quick tries
     download: bool = False  # fetch what is not there yet into data.root, where that is allowed
-    source: dict[str, Any] = field(default_factory=dict)  # where the data set comes from, see segmentation.data.download
+    source: dict[str, Any] = field(default_factory=dict)  # see segmentation.data.download
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
     check: bool = True  # read every file before training begins, and keep what was decoded in the cache
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time

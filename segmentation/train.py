@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
 # Settings that would only crowd TensorBoard's table of hyper-parameters.
 NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "train", "test", "monitor", "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
-                "data.source", "data.download", "data.check", "data.cache", "data.cache_gib", "data.num_workers", "data.eval_batch_size"}  # fmt: skip
+                "data.source", "data.download", "data.check", "data.cache", "data.cache_gib", "data.num_workers",
+                "data.eval_batch_size"}  # fmt: skip
 
 
 def train(config: DictConfig) -> dict[str, Any]:

@@ -174,9 +174,7 @@ def test_pets_validation_is_held_out_of_its_training(compose: Compose, tmp_path:
         (["data.reader.others=void"], [[0, 77]], [[0, 255]]),
     ],
 )
-def test_masks_of_many_kinds(
-    words: list[str], stored: Any, expected: Any, compose: Compose, tmp_path: Path
-) -> None:
+def test_masks_of_many_kinds(words: list[str], stored: Any, expected: Any, compose: Compose, tmp_path: Path) -> None:
     write(tmp_path / "train" / "images" / "a.png", np.zeros((1, 2, 3)))
     write(tmp_path / "train" / "masks" / "a.png", stored)
     assert load(compose, "folder", tmp_path, *words).reader("train")[0].mask.tolist() == expected

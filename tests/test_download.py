@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
-    def do_GET(self) -> None:  # noqa: N802  # http.server's own name
+    def do_GET(self) -> None:  # http.server's own name
         content = self.server.content.get(self.path[1:])
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)

@@ -47,7 +47,9 @@ def test_folds_part_the_training_images(compose: Compose, tmp_path: Path) -> Non
         assert len(data.reader("test")) == 10
         assert data.contract("val")["num_images"] == len(val_names)
     assert sorted(held_out) == sorted(whole)
-    hashes = {load(compose, tmp_path, "data.folds=3", f"data.fold={fold}").contract("val")["files_hash"] for fold in range(3)}
+    hashes = {
+        load(compose, tmp_path, "data.folds=3", f"data.fold={fold}").contract("val")["files_hash"] for fold in range(3)
+    }
     assert len(hashes) == 3
 
 

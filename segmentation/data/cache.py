@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import track
 
-from segmentation.data.images import Pixels
 from segmentation.data.cached import INDEX, CachedReader
+from segmentation.data.images import Pixels
 from segmentation.data.samples import Reader, Sample
 from segmentation.lock import turn
 

@@ -33,7 +33,11 @@ class CachedReader:
         self.bytes = np.memmap(self.file, np.uint8, "r")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reopen, (self.reader, self.file, self.positions)  # a worker maps the file itself; pickling would copy all of it
+        return reopen, (
+            self.reader,
+            self.file,
+            self.positions,
+        )  # a worker maps the file itself; pickling would copy all of it
 
     def __len__(self) -> int:
         return len(self.names)

@@ -52,8 +52,8 @@ class CocoReader:
         labels = {name: label for label, name in enumerate(classes)}
         self.background = labels.get("background", ignore_index)
         self.label_of = {entry["id"]: labels.get(entry["name"]) for entry in content["categories"]}
-        absent = [name for name in classes if name not in {entry["name"] for entry in content["categories"]}]
-        if absent and absent != ["background"]:
+        known = {"background", *(entry["name"] for entry in content["categories"])}
+        if absent := [name for name in classes if name not in known]:
             raise UserError(f"data.classes: {self.file} has no category {absent[0]!r}")
         pattern = Pattern(self.root, image, split)
         self.images = {Path(entry["file_name"]).with_suffix("").as_posix(): entry for entry in content["images"]}
@@ -85,7 +85,7 @@ class CocoReader:
             if label is None and self.background != self.void:
                 continue
             crowd = bool(found.get("iscrowd"))
-            mask[self.draw(found, *mask.shape)] = self.void if crowd or label is None else label
+            mask[self.draw(found, entry["height"], entry["width"])] = self.void if crowd or label is None else label
         return Sample(image, mask, name)
 
     def draw(self, found: dict[str, Any], height: int, width: int) -> Pixels:

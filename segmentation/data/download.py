@@ -25,8 +25,8 @@ def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
     """Fetch a data set's archives into its folder, but for those that were unpacked there before.
 
     Args:
-        source: `files`, each with a `url`, a `checksum` (`md5:...`, `sha1:...` or `sha256:...`) and optionally `into`, the folder
-            below the root that the archive is unpacked to, and `strip`, leading folders of the archive to leave out;
+        source: `files`, each with a `url`, a `checksum` (`md5:...`, `sha1:...` or `sha256:...`) and optionally
+            `into`, the folder below the root that the archive is unpacked to, and `strip`, leading folders of the archive to leave out;
             and `note`, said where there are no files: where to register, or what to fetch by hand.
         root: the data set's folder.
         name: the data set's.
@@ -63,7 +63,9 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
         try:
             receive(url, partial)
         except urllib.error.HTTPError as error:
-            raise UserError(f"data.download: {url}: {error.code} {error.reason}; try again, or fetch it by hand") from None
+            raise UserError(
+                f"data.download: {url}: {error.code} {error.reason}; try again, or fetch it by hand"
+            ) from None
         except OSError as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"data.download: {url}: {reason}; the same command goes on where it stopped") from None

@@ -12,16 +12,16 @@ from segmentation.errors import UserError
 class Folds(NamedTuple):
     """The training split, dealt into parts of which one is held out as `val`."""
 
-    count: int
+    parts: int
     held_out: int
     seed: int
 
     def check(self) -> None:
         """Raise a UserError unless such folds can be."""
-        if self.count < 2:
-            raise UserError(f"data.folds={self.count}: give at least 2, or null for the splits as they are")
-        if not 0 <= self.held_out < self.count:
-            raise UserError(f"data.fold={self.held_out}: with data.folds={self.count} give 0 to {self.count - 1}")
+        if self.parts < 2:
+            raise UserError(f"data.folds={self.parts}: give at least 2, or null for the splits as they are")
+        if not 0 <= self.held_out < self.parts:
+            raise UserError(f"data.fold={self.held_out}: with data.folds={self.parts} give 0 to {self.parts - 1}")
 
     def positions(self, split: str, groups: Sequence[str]) -> list[int]:
         """Which samples of the training split belong to `train` or `val`.
@@ -30,7 +30,7 @@ class Folds(NamedTuple):
             split: one of these two.
             groups: of every sample; one group is never in two folds.
         """
-        folds = deal(groups, self.count, self.seed)
+        folds = deal(groups, self.parts, self.seed)
         return [index for index, fold in enumerate(folds) if (fold == self.held_out) == (split == "val")]
 
 

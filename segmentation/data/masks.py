@@ -102,7 +102,8 @@ class ColouredLabels:
                 f"{path}: the colour {[code >> 16, code >> 8 & 255, code & 255]} is of no class; add it to "
                 "data.colours with its class, or to data.reader.void_colours"
             )
-        return self.labels[places]
+        labels: Pixels = self.labels[places]
+        return labels
 
     def fingerprint(self) -> bytes:
         """All that the labels of a file depend on beside the file."""
@@ -124,9 +125,7 @@ def expand(labels: Sequence[int | str]) -> list[int]:
     return found
 
 
-def label_table(
-    pairs: Mapping[int, int], num_classes: int, ignore_index: int, others: int
-) -> npt.NDArray[np.int16]:
+def label_table(pairs: Mapping[int, int], num_classes: int, ignore_index: int, others: int) -> npt.NDArray[np.int16]:
     """Stored label (0...255) -> class, ignore index, or `others` where it is none of `pairs`."""
     table = np.full(256, others, np.int16)
     table[ignore_index] = ignore_index

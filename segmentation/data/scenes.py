@@ -9,6 +9,8 @@ Of its nine classes, two pairs look exactly alike, pixel by pixel, and are told 
 A network has to carry a few pixels' colour across the image to be right, so one with little context is not.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
