@@ -16,7 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
@@ -108,6 +114,9 @@ def explain(error: BaseException, name: str) -> str | None:
                 )
             case MissingMandatoryValue():
                 key = str(cause.full_key or cause.key)
+                return f"{key}: not set; add {key}=..."
+            case InterpolationToMissingValueError():  # the key that is missing is only in its words
+                key = str(cause).partition("value: ")[2].split()[0]
                 return f"{key}: not set; add {key}=..."
             case ConfigKeyError() | ConfigAttributeError() if cause.full_key or cause.key:
                 return _unknown_key(str(cause.full_key or cause.key), name)

@@ -87,6 +87,11 @@ def test_mistake_in_a_name_is_one_line(
     assert "Traceback" not in done.stderr
 
 
+def test_missing_value_that_another_stands_for_is_named() -> None:
+    done = run("data=coco", "data.root=.")
+    assert own_lines(done.stderr) == ["error: data.classes: not set; add data.classes=..."]
+
+
 def test_missing_value_is_named() -> None:
     done = run("input=x.png", command="predict")
     assert own_lines(done.stderr) == ["error: model: not set; add model=..."]

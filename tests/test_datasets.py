@@ -264,3 +264,11 @@ def test_without_background_what_is_no_object_is_void(compose: Compose, tmp_path
     coco(tmp_path)
     mask = load(compose, "coco", tmp_path, "data.classes=[person,dog]").reader("val")[0].mask
     assert mask.tolist() == [[VOID, 0, 1], [0, 0, 1]]
+
+
+def test_a_folder_that_holds_something_else_is_named(compose: Compose, tmp_path: Path) -> None:
+    for name, words in {"voc": "data.download=true fetches it", "cityscapes": "see data.root"}.items():
+        with pytest.raises(UserError) as caught:
+            load(compose, name, tmp_path)
+        assert f"data.root={tmp_path}: not the folder of {name}, no " in str(caught.value)
+        assert words in str(caught.value)

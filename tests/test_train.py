@@ -102,6 +102,17 @@ def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose
     assert metrics_of(tmp_path / "more")["num_images"] == 5
 
 
+def test_what_a_run_saved_fetches_nothing(run: Path, compose: Compose, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    saved = OmegaConf.load(copy / ".hydra" / "config.yaml")
+    saved.data.download = True
+    OmegaConf.save(saved, copy / ".hydra" / "config.yaml")
+    config = compose(f"model={copy}", name="evaluate")
+    assert described_data(config, [], chosen=False).data.download is False
+    assert described_data(config, ["data.download=true"], chosen=False).data.download is True
+
+
 def test_evaluating_on_another_data_set_keeps_the_size_that_the_network_knows(run: Path, compose: Compose) -> None:
     for overrides, size in ((["data=synthetic"], [32, 48]), (["data=synthetic", "data.size=[64,96]"], [64, 96])):
         config = compose(f"model={run}", *overrides, name="evaluate")

@@ -26,8 +26,9 @@ def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
 
     Args:
         source: `files`, each with a `url`, a `checksum` (`md5:...`, `sha1:...` or `sha256:...`) and optionally
-            `into`, the folder below the root that the archive is unpacked to, and `strip`, leading folders of the archive to leave out;
-            and `note`, said where there are no files: where to register, or what to fetch by hand.
+            `into`, the folder below the root that the archive is unpacked to, and `strip`, leading folders of the
+            archive to leave out; and `note`, said where there are no files: where to register, or what to fetch by
+            hand.
         root: the data set's folder.
         name: the data set's.
 

@@ -24,6 +24,8 @@ class Splits:
         self.kind: Any = get_class(config["reader"]["_target_"])
         self.keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}
         self.listings = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
+        if not self.listings:
+            raise UserError(self._nothing())
         self.folds = None if config["folds"] is None else Folds(config["folds"], config["fold"], config["fold_seed"])
         self.sources = find_sources(self.listings, self.folds)  # split -> that of the data set from which it is taken
         self._whole: dict[str, Reader] = {}  # by source
@@ -31,6 +33,15 @@ class Splits:
 
     def _exists(self, split: str, listing: Any) -> bool:
         return bool(self.kind.exists(root=self.config["root"], split=split, listing=listing, **self.keywords))
+
+    def _nothing(self) -> str:
+        name, root = self.config["name"], self.config["root"]
+        looked = (
+            ", ".join(str(listing) for listing in self.config["splits"].values() if listing)
+            or "image that fits data.reader.image"
+        )
+        cure = "data.download=true fetches it" if self.config["source"].get("files") else "see data.root"
+        return f"data.root={root}: not the folder of {name}, no {looked} in it; {cure}"
 
     def require(self, split: str) -> None:
         """Raise a UserError unless there is such a split."""
