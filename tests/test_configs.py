@@ -18,7 +18,10 @@ from tests.settings import plain
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 # What a choice leaves to its user.
-NEEDS = {"folder": ("data.classes=[no,yes]", "data.colours=[[0,0,0],[255,255,255]]")}
+NEEDS = {
+    "folder": ("data.classes=[no,yes]", "data.colours=[[0,0,0],[255,255,255]]"),
+    "coco": ("data.classes=[background,dog]",),
+}
 HEAVY = {"efficientnet_b4", "efficientnetv2_s", "resnet50"}
 
 
