@@ -127,7 +127,29 @@ class TrainConfig:
 
 
 @dataclass
-class EvaluateConfig:
+class WindowConfig:
+    size: list[int] | None = None  # [height, width]; null: that of the training's images
+    overlap: float = 0.25  # the least part of a window that its neighbour covers as well
+
+
+@dataclass
+class TestTimeConfig:
+    flip: bool = False  # the mean with the prediction of the mirror image
+    scales: list[float] = field(default_factory=lambda: [1.0])  # the mean over copies of these sizes
+
+
+@dataclass
+class InferenceConfig:
+    """How a trained network sees images."""
+
+    mode: str = "resize"  # resize: whole, at the training's size; window: through windows, at the image's own scale
+    window: WindowConfig = field(default_factory=WindowConfig)
+    tta: TestTimeConfig = field(default_factory=TestTimeConfig)
+    batch_size: int = 1  # windows, or images of one size to predict, in one forward
+
+
+@dataclass
+class EvaluateConfig(InferenceConfig):
     """`python -m segmentation.evaluate`: a trained model on a split of its own data, or of other data."""
 
     model: str = MISSING  # a run's folder, or its model.safetensors
@@ -138,12 +160,16 @@ class EvaluateConfig:
 
 
 @dataclass
-class PredictConfig:
-    """`python -m segmentation.predict`: masks and overlays for an image or a folder of them."""
+class PredictConfig(InferenceConfig):
+    """`python -m segmentation.predict`: masks and overlays for images, or an overlay video."""
 
     model: str = MISSING  # a run's folder, or its model.safetensors
-    input: str = MISSING  # an image, or a folder of images
+    input: str = MISSING  # an image, a folder of images, a glob in quotes, or a video
     output: str = MISSING  # the folder to write to
+    probabilities: bool = False  # keep every class's, as float16 [C, H, W] in .npy files
+    uncertainty: bool = False  # draw the normalised entropy, 0 to 255
+    fps: float | None = None  # frames a second of a video of the overlays; null: a video's own, none of images
+    max_pixels: int = 178956970  # of an image; a small file may unpack to more than the memory holds
     accelerator: str = "auto"
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
 

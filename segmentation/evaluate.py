@@ -25,6 +25,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
         The scores, as in `metrics.json`.
     """
     from segmentation.data.module import DataModule
+    from segmentation.inference.predictor import as_asked
     from segmentation.models.files import load_model
     from segmentation.runfiles import TestFiles
     from segmentation.task import Evaluation
@@ -35,6 +36,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     data = DataModule(settings, {}, data_config.get("seed", 0))
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
+    options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    look = as_asked(network, options, meta["size"])
     data.test_split = choose_split(config.split, data)
     data.prepare(data.test_split)
 
@@ -47,6 +50,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
         classes=data.classes,
         ignore_index=data.ignore_index,
         channels_last=trainer_config["channels_last"],
+        look=look,
     )
     trainer.test(task, data, verbose=False)
     return task.results["test"]
@@ -75,10 +79,14 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
     if chosen:
         run.data = config.data
         if "data.size" not in changes:
-            run.data.size = read_description(folder)["meta"]["size"]
+            windows = config.mode == "window"  # they are cut at the images' own scale
+            run.data.size = None if windows else read_description(folder)["meta"]["size"]
         return run
     if "data" in run:  # a run of an earlier release lacks the keys that were added since
         run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
+        if config.mode == "window":
+            OmegaConf.resolve(run.data.reader)  # scenes are still drawn at that size
+            run.data.size = None
         run.data.download = False  # where from, and where to, is not for a run's files to say
     else:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")

@@ -1,89 +1,125 @@
-"""`python -m segmentation.predict`: class masks and overlays for an image, or a folder of them."""
+"""`python -m segmentation.predict`: class masks and overlays for images, or an overlay video."""
 
-from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
+from segmentation.config import PredictConfig
 from segmentation.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
+def predict(
+    model: str,
+    source: str,
+    output: str,
+    accelerator: str = "auto",
+    trust: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Segment an image, a folder of them, those that fit a glob, or a video's frames.
 
-def predict(model: str, source: str, output: str, accelerator: str = "auto", trust: bool = False) -> list[Path]:
-    """Segment every image of `source` and write, for each, a palette PNG of class indices in the image's own size
-    to `output`, and the image with the classes' colours over it to `output/overlays`.
+    For each image a palette PNG of class indices in its own size goes to `output`, and the image with the classes'
+    colours over it to `output/overlays`; with the options of that name, its class probabilities (float16 [C, H, W], as
+    NumPy stores it) to `output/probabilities` and its normalised entropy to `output/uncertainty`. A video becomes a
+    video of overlays in `output`.
+
+    Args:
+        model: a run's folder, or a file of a model.
+        source: what to segment.
+        output: the folder to write to.
+        accelerator: `cpu` for no GPU.
+        trust: let the model's files name parts that are not the project's own.
+        options: further keys of `PredictConfig`, by default its defaults.
 
     Returns:
-        The masks written.
+        The masks, or the video, written.
     """
-    paths = find_images(Path(source), Path(output))
-    targets = name_outputs(paths, Path(source))
+    options = {**asdict(PredictConfig()), **(options or {})}
+
+    from segmentation.inference.sources import VIDEOS
+
+    if Path(source).suffix.lower() in VIDEOS and Path(source).is_file():
+        return [predict_video(model, Path(source), Path(output), accelerator, trust, options)]
+    return predict_images(model, source, Path(output), accelerator, trust, options)
+
+
+def predict_images(
+    model: str, source: str, output: Path, accelerator: str, trust: bool, options: Mapping[str, Any]
+) -> list[Path]:
+    """As `predict`, for images; with `fps`, a video of the overlays as well."""
+    from segmentation.inference.sources import find_images, name_outputs
+
+    root, paths = find_images(source, output)
+    targets = name_outputs(paths, root)
     for name in targets.values():
-        if (Path(output) / name).resolve() in {path.resolve() for path in paths}:
+        if (output / name).resolve() in {path.resolve() for path in paths}:
             raise UserError(
                 f"output={output}: the mask {name} would replace the image of that name; choose another folder"
             )
 
-    import torch
-    from rich.progress import track
+    from segmentation.analysis.pictures import overlay
+    from segmentation.data.images import allow_pixels, read_image
+    from segmentation.inference.outputs import VideoFile
+    from segmentation.inference.progress import Pieces
+    from segmentation.inference.stream import Stream
 
-    from segmentation.analysis.pictures import overlay, save_image, save_mask
-    from segmentation.data.augment import resize_image
-    from segmentation.data.images import read_image
-    from segmentation.models.files import load_model
-
-    network, meta = load_model(model, trust=trust)
-    device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    network.to(device).eval()
-    written = []
-    for path, name in track(targets.items(), description="predicting"):
-        image = read_image(path)
-        resized = torch.from_numpy(resize_image(image, meta["size"])).to(device)
-        with torch.inference_mode():
-            logits = network(resized.permute(2, 0, 1)[None].float() / 255, size=image.shape[:2])
-        mask = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
-        written.append(Path(output) / name)
-        save_mask(written[-1], mask, meta["colours"])
-        save_image(Path(output) / "overlays" / name, overlay(image, mask, meta["colours"]))
+    allow_pixels(options["max_pixels"])
+    stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
+    colours, written = stream.meta["colours"], []
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoFile(output / "overlays.mp4", options["fps"])) if options["fps"] else None
+        bar = stack.enter_context(Pieces(len(targets)))
+        images = ((name, read_image(path)) for path, name in targets.items())
+        for name, image, maps in stream(images, output, bar.begin, bar.seen):
+            written.append(maps.write(output, name, image, colours))
+            if video:
+                video.add(overlay(image, maps.mask, colours))
+            bar.done()
     return written
 
 
-def find_images(source: Path, output: Path) -> list[Path]:
-    """The image at `source`, or all images below that folder, without those that an earlier prediction left there."""
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"input={source}: no such file or folder")
-    inside = output.resolve() != source.resolve() and output.resolve().is_relative_to(source.resolve())
-    paths = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not (inside and path.resolve().is_relative_to(output.resolve()))
-    )
-    if not paths:
-        raise UserError(f"input={source}: no image in it; their names end in {', '.join(sorted(SUFFIXES))}")
-    return paths
+def predict_video(
+    model: str, source: Path, output: Path, accelerator: str, trust: bool, options: Mapping[str, Any]
+) -> Path:
+    """As `predict`, for a video."""
+    for key in ("probabilities", "uncertainty"):
+        if options[key]:
+            raise UserError(f"{key}=true: not of a video; extract its frames and give their folder")
+    target = output / f"{source.stem}.mp4"
+    if target.resolve() == source.resolve():
+        raise UserError(f"output={output}: the overlays would replace the video; choose another folder")
 
+    from segmentation.analysis.pictures import overlay
+    from segmentation.inference.outputs import VideoFile
+    from segmentation.inference.progress import Pieces
+    from segmentation.inference.sources import Video
+    from segmentation.inference.stream import Stream
 
-def name_outputs(paths: list[Path], source: Path) -> dict[Path, Path]:
-    """Where each mask goes below the output folder: its place as a .png, by its whole name where two would clash."""
-    root = source if source.is_dir() else source.parent
-    relative = {path: path.relative_to(root) for path in paths}
-    count = Counter(path.with_suffix("") for path in relative.values())
-    return {
-        path: place.with_suffix(".png") if count[place.with_suffix("")] == 1 else place.with_name(f"{place.name}.png")
-        for path, place in relative.items()
-    }
+    frames = Video(source)
+    stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
+    with VideoFile(target, options["fps"] or frames.fps) as video, Pieces(frames.count) as bar:
+        images = ((Path(f"{number}.png"), frame) for number, frame in enumerate(frames))
+        for _, image, maps in stream(images, output, bar.begin, bar.seen):
+            video.add(overlay(image, maps.mask, stream.meta["colours"]))
+            bar.done()
+    if video.writer is None:
+        raise UserError(f"input={source}: no frame in it could be decoded")
+    return target
 
 
 @command("predict")
 def main(config: DictConfig) -> None:
-    written = predict(config.model, config.input, config.output, config.accelerator, config.trust)
-    print(f"{len(written)} masks in {config.output}, overlays in {Path(config.output) / 'overlays'}")
+    options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    written = predict(config.model, config.input, config.output, config.accelerator, config.trust, options)
+    if written[0].suffix == ".mp4":
+        print(f"overlays in {written[0]}")
+    else:
+        print(f"{len(written)} masks in {config.output}, overlays in {Path(config.output) / 'overlays'}")
 
 
 if __name__ == "__main__":

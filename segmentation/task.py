@@ -30,12 +30,22 @@ class Evaluation(pl.LightningModule):
         classes: their names.
         ignore_index: label of void pixels.
         channels_last: lay images out as the convolutions of CPUs and tensor cores want them.
+        look: calls the network on images and a size, through windows for instance; by default it is called as it is.
     """
 
-    def __init__(self, network: Network, *, classes: Sequence[str], ignore_index: int, channels_last: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        classes: Sequence[str],
+        ignore_index: int,
+        channels_last: bool,
+        look: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
+        self.look = look
         self.classes = list(classes)
         self.ignore_index = ignore_index
         # Void is counted as one more class and cut off: leaving its pixels out would copy all others for every image.
@@ -46,7 +56,7 @@ class Evaluation(pl.LightningModule):
     def forward(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Images uint8 [B, 3, H, W] to float32 logits [B, classes, *size]."""
         image = image.to(memory_format=self.memory_format, dtype=torch.float32) / 255
-        logits: Tensor = self.network(image, size=size)
+        logits: Tensor = self.look(image, size) if self.look else self.network(image, size=size)
         return logits.float()
 
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:

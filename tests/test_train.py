@@ -102,6 +102,31 @@ def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose
     assert metrics_of(tmp_path / "more")["num_images"] == 5
 
 
+@pytest.mark.parametrize(
+    ("overrides", "differs"),
+    [
+        (["mode=window", "window.size=[24,32]"], True),
+        (["mode=window"], False),  # the scenes are of the training's size: each is one window
+        (["tta.flip=true"], True),
+        (["tta.scales=[1.5]"], True),
+        (["batch_size=2"], False),
+    ],
+)
+def test_evaluate_sees_images_as_asked(
+    overrides: list[str], differs: bool, run: Path, compose: Compose, tmp_path: Path
+) -> None:
+    config = compose(f"model={run}", "accelerator=cpu", *overrides, name="evaluate")
+    evaluate(config, described_data(config, overrides, chosen=False), tmp_path)
+    found, plain = (metrics_of(folder)["confusion_matrix"] for folder in (tmp_path, run))
+    assert (found != plain) == differs
+
+
+def test_windows_are_cut_at_the_images_own_scale(run: Path, compose: Compose) -> None:
+    for overrides, size in ((["mode=window"], None), (["mode=window", "data.size=[64,96]"], [64, 96])):
+        config = compose(f"model={run}", *overrides, name="evaluate")
+        assert described_data(config, overrides, chosen=False).data.size == size
+
+
 def test_what_a_run_saved_fetches_nothing(run: Path, compose: Compose, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -31,7 +32,8 @@ def colourise(mask: Labels, colours: Colours) -> Pixels:
 
 def overlay(image: Pixels, mask: Labels, colours: Colours) -> Pixels:
     """The image [H, W, 3] with the classes' colours over it."""
-    return (image * (1 - OPACITY) + colourise(mask, colours) * OPACITY).astype(np.uint8)
+    blended = cv2.addWeighted(image, 1 - OPACITY, colourise(mask, colours), OPACITY, 0)
+    return np.asarray(blended, np.uint8)
 
 
 def changes(truth: Labels, before: Labels, after: Labels, ignore_index: int) -> Pixels:

@@ -1,0 +1,82 @@
+"""What a prediction is asked for: an image, a folder, a glob, a video; and how the outputs are called."""
+
+import glob
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from segmentation.data.images import Pixels
+from segmentation.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+
+
+def find_images(source: str, output: Path) -> tuple[Path, list[Path]]:
+    """The folder that names are taken from, and the images: one, those below a folder, or those that fit a glob; never
+    those that an earlier prediction left in the output folder.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        root = path
+        found = root.rglob("*")
+    elif glob.has_magic(source):
+        fixed = next(place for place, part in enumerate(path.parts) if glob.has_magic(part))
+        root = Path(*path.parts[:fixed])
+        found = root.glob(str(Path(*path.parts[fixed:])))
+    else:
+        raise UserError(f"input={source}: no such file or folder")
+    inside = output.resolve() != root.resolve() and output.resolve().is_relative_to(root.resolve())
+    paths = sorted(
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not (inside and path.resolve().is_relative_to(output.resolve()))
+    )
+    if not paths:
+        raise UserError(f"input={source}: no image in it; their names end in {', '.join(sorted(SUFFIXES))}")
+    return root, paths
+
+
+def name_outputs(paths: list[Path], root: Path) -> dict[Path, Path]:
+    """Where each mask goes below the output folder: its place as a .png, by its whole name where two would clash."""
+    relative = {path: path.relative_to(root) for path in paths}
+    count = Counter(path.with_suffix("") for path in relative.values())
+    return {
+        path: place.with_suffix(".png") if count[place.with_suffix("")] == 1 else place.with_name(f"{place.name}.png")
+        for path, place in relative.items()
+    }
+
+
+class Video:
+    """A video file's frames.
+
+    Attributes:
+        fps: frames a second.
+        count: of frames, as the file says; some formats do not know.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        capture = cv2.VideoCapture(str(path))
+        if not capture.isOpened():
+            raise UserError(f"input={path}: cannot be read as a video")
+        self.fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        capture.release()
+
+    def __iter__(self) -> Iterator[Pixels]:
+        capture = cv2.VideoCapture(str(self.path))
+        try:
+            while True:
+                there, frame = capture.read()
+                if not there:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype("uint8", copy=False)
+        finally:
+            capture.release()
