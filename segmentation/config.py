@@ -127,6 +127,13 @@ class TrainConfig:
 
 
 @dataclass
+class CheckDataConfig:
+    """`python -m segmentation.check_data`: look at every image and mask of a data set."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
 class WindowConfig:
     size: list[int] | None = None  # [height, width]; null: that of the training's images
     overlap: float = 0.25  # the least part of a window that its neighbour covers as well
@@ -189,6 +196,7 @@ class BenchmarkConfig(TrainConfig):
 
 SCHEMAS = {
     "benchmark": BenchmarkConfig,
+    "check_data": CheckDataConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segmentation.config import SCHEMAS, register
 from segmentation.usage import usage
@@ -95,6 +96,21 @@ def test_missing_value_that_another_stands_for_is_named() -> None:
 def test_missing_value_is_named() -> None:
     done = run("input=x.png", command="predict")
     assert own_lines(done.stderr) == ["error: model: not set; add model=..."]
+
+
+def test_data_that_would_spoil_a_training_end_in_1(tmp_path: Path) -> None:
+    for split, colour in (("train", 0), ("val", 1)):
+        for kind, mode in (("images", "RGB"), ("masks", "L")):
+            (tmp_path / split / kind).mkdir(parents=True)
+            Image.new(mode, (8, 6), colour).save(tmp_path / split / kind / f"{split}.png")
+    words = ("data=folder", "data.classes=[no,yes]", f"data.root={tmp_path}", f"hydra.run.dir={tmp_path / 'out'}")
+    assert run(*words, command="check_data").returncode == 0
+    Image.new("L", (8, 6), 2).save(tmp_path / "val" / "masks" / "val.png")
+    done = run(*words, command="check_data")
+    assert done.returncode == 1
+    assert own_lines(done.stderr) == [
+        "error: data: 1 of the findings would make a training or its figures wrong; see above"
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))

@@ -33,11 +33,8 @@ class CachedReader:
         self.bytes = np.memmap(self.file, np.uint8, "r")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reopen, (
-            self.reader,
-            self.file,
-            self.positions,
-        )  # a worker maps the file itself; pickling would copy all of it
+        # A worker maps the file itself; pickling would copy all of it.
+        return reopen, (self.reader, self.file, self.positions)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,6 +45,10 @@ class CachedReader:
         stored = np.array(self.bytes[self.offsets[position] : self.offsets[position + 1]])  # a copy may be written to
         colours, labels = np.split(stored, [3 * height * width])
         return Sample(colours.reshape(height, width, 3), labels.reshape(height, width), self.names[index])
+
+    def mask_file(self, index: int) -> Path | None:
+        """As the reader's."""
+        return self.reader.mask_file(self.positions[index])
 
     def select(self, indices: Sequence[int]) -> Self:
         selected = copy.copy(self)

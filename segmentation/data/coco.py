@@ -107,6 +107,10 @@ class CocoReader:
             raise UserError(f"{self.file}: annotation {found.get('id')}: its run lengths are of another size")
         return drawn
 
+    def mask_file(self, index: int) -> Path | None:
+        """None: masks are drawn."""
+        return None
+
     def select(self, indices: Sequence[int]) -> Self:
         """Some of the samples."""
         selected = copy.copy(self)

@@ -128,6 +128,10 @@ class FileReader:
             raise UserError(f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}")
         return Sample(image, mask, name)
 
+    def mask_file(self, index: int) -> Path | None:
+        """Where the mask of a sample lies."""
+        return self.paths[self.names[index]][1]
+
     def select(self, indices: Sequence[int]) -> Self:
         """Some of the samples."""
         selected = copy.copy(self)

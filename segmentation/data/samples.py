@@ -1,6 +1,7 @@
 """Samples: what a reader gives, what training and evaluation make of them, and how they become a batch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,6 +37,9 @@ class Reader(Protocol):
 
     def select(self, indices: Sequence[int]) -> "Reader":
         """Some of the samples, in this order."""
+
+    def mask_file(self, index: int) -> Path | None:
+        """Where the mask of a sample lies, if it has a file of its own."""
 
     def check(self, seen: set[int] | None = None) -> None:
         """Raise a UserError that names the first sample that cannot be used, and warn of what looks wrong in all.

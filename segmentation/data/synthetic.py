@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -65,6 +66,10 @@ class SyntheticReader:
         scene = Scene(self.height, self.width, rng)
         scene.draw()
         return Sample(scene.lit(), scene.mask_with_seams(self.ignore_index), self.names[index])
+
+    def mask_file(self, index: int) -> Path | None:
+        """None: masks are drawn."""
+        return None
 
     def select(self, indices: Sequence[int]) -> Self:
         """Some of the samples."""

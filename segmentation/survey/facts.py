@@ -1,0 +1,105 @@
+"""What is known of every sample after it was read once, whatever was wrong with it."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segmentation.data.samples import Reader
+from segmentation.errors import UserError
+
+THUMB = 16  # rows and columns of the grey thumbnails that are compared
+Colour = tuple[int, ...]
+
+
+@dataclass
+class Fact:
+    """What is known of one sample.
+
+    Attributes:
+        problem: why it cannot be used, in one line; all that follows is then empty.
+        size: height and width.
+        pixels: of each label 0...255.
+        digest: of the image's pixels, equal for equal images.
+        thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
+        palette: colour of each label that occurs, where the mask has a palette.
+        suffix: of the mask's file, where it has one.
+    """
+
+    split: str
+    name: str
+    problem: str | None = None
+    size: tuple[int, int] = (0, 0)
+    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    digest: str = ""
+    thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
+    palette: dict[int, Colour] = field(default_factory=dict)
+    suffix: str = ""
+
+
+def collect(reader: Reader, split: str, seen: Callable[[], object]) -> list[Fact]:
+    """Read every sample of a split by a pool of threads; one that cannot be read becomes a fact as well.
+
+    Args:
+        reader: of the split.
+        split: its name.
+        seen: is called after every sample.
+    """
+
+    def read(index: int) -> Fact:
+        try:
+            return examine(reader, split, index)
+        except UserError as error:
+            return Fact(split, reader.names[index], problem=str(error))
+        finally:
+            seen()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(read, range(len(reader))))
+
+
+def examine(reader: Reader, split: str, index: int) -> Fact:
+    """What there is to know of one sample.
+
+    Raises:
+        UserError: if it cannot be used.
+    """
+    image, mask, name = reader[index]
+    mask_file = reader.mask_file(index)
+    return Fact(
+        split,
+        name,
+        size=(mask.shape[0], mask.shape[1]),
+        pixels=np.bincount(mask.ravel(), minlength=256),
+        digest=hashlib.sha256(image.tobytes() + repr(image.shape).encode()).hexdigest(),
+        thumb=thumbnail(image),
+        palette=read_palette(mask_file) if mask_file else {},
+        suffix=mask_file.suffix.lower() if mask_file else "",
+    )
+
+
+def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """A grey thumbnail as a vector whose products are correlations: neither brightness nor contrast matters."""
+    grey: Any = cv2.cvtColor(cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    vector = grey.astype(np.float32).ravel()
+    vector -= vector.mean()
+    length = float(np.linalg.norm(vector))
+    return np.asarray(vector / length if length > THUMB else vector * 0, np.float32)  # less is one colour with noise
+
+
+def read_palette(mask_file: Path) -> dict[int, Colour]:
+    """Stored label -> colour, for the labels that occur in a mask with a palette."""
+    with Image.open(mask_file) as mask:
+        colours = mask.getpalette("RGB") if mask.mode == "P" else None
+        if colours is None:
+            return {}
+        labels = np.unique(np.asarray(mask)).tolist()
+    return {label: tuple(colours[3 * label : 3 * label + 3]) for label in labels}
