@@ -26,7 +26,8 @@ class BackboneConfig:
     output_stride: int | None = (
         None  # 8, 16 or 32: pixels of the input a position of the last map stands for; null: the decoder's own
     )
-    args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model
+    checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them: less memory
+    args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model (drop_path_rate: 0.1)
 
 
 @dataclass
@@ -82,6 +83,7 @@ class OptimizerConfig:
     name: str = MISSING  # a class of torch.optim, or a dotted path
     lr: float = MISSING
     backbone_lr_factor: float = 1.0  # the backbone learns at lr times this
+    layer_decay: float = 1.0  # each stage of the backbone learns at this times the rate of the one after it
     weight_decay: float = 0.0
     args: dict[str, Any] = field(default_factory=dict)  # further keywords of the optimizer
 
@@ -119,6 +121,7 @@ class TrainConfig:
     decoder: dict[str, Any] = field(default_factory=dict)
     lstm: LSTMConfig = field(default_factory=LSTMConfig)
     loss: dict[str, Any] = field(default_factory=dict)
+    aux: dict[str, Any] = field(default_factory=dict)  # heads on the backbone's maps, in training only
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import (
 )
 
 from segmentation.errors import UserError
+from segmentation.models.network import Network
+from segmentation.models.stages import stages
 from segmentation.targets import by_name
 
 # With one kernel for all parameters, on CPUs and GPUs alike in every torch that is supported.
@@ -35,20 +37,29 @@ def optimizer_class(name: str) -> type[Optimizer]:
     )
 
 
-def build_optimizer(network: nn.Module, config: Mapping[str, Any], *, fused: bool = True) -> Optimizer:
+def build_optimizer(
+    network: nn.Module, config: Mapping[str, Any], *, aux: nn.Module | None = None, fused: bool = True
+) -> Optimizer:
     """An optimizer over two groups: the backbone at `lr * backbone_lr_factor`, and everything else at `lr`.
+
+    With `layer_decay`, a group for each stage of the backbone: that of the last at this rate, each before it at
+    `layer_decay` times the rate of the one after it (as ELECTRA, Clark et al., 2020, has it by layer).
 
     Args:
         network: has its backbone under `backbone`.
-        config: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
+        config: name, lr, backbone_lr_factor, layer_decay, weight_decay, args, as in `OptimizerConfig`.
+        aux: heads beside the network, at `lr`.
         fused: one kernel for all parameters, where the optimizer has it and `args` do not say otherwise.
     """
     trainable = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
-    backbone = [parameter for name, parameter in trainable if name.startswith("backbone.")]
+    backbone = {
+        name.removeprefix("backbone."): parameter for name, parameter in trainable if name.startswith("backbone.")
+    }
     rest = [parameter for name, parameter in trainable if not name.startswith("backbone.")]
     groups = [
         {"params": rest, "lr": config["lr"], "name": "head"},
-        {"params": backbone, "lr": config["lr"] * config["backbone_lr_factor"], "name": "backbone"},
+        *backbone_groups(network, backbone, config["lr"] * config["backbone_lr_factor"], config["layer_decay"]),
+        {"params": list(aux.parameters()) if aux else [], "lr": config["lr"], "name": "aux"},
     ]
     chosen = optimizer_class(config["name"])
     keywords = {"lr": config["lr"], "weight_decay": config["weight_decay"], **config["args"]}
@@ -58,6 +69,27 @@ def build_optimizer(network: nn.Module, config: Mapping[str, Any], *, fused: boo
         return chosen([group for group in groups if group["params"]], **keywords)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"optimizer: {config['name']} refuses its arguments: {error}") from error
+
+
+def backbone_groups(
+    network: nn.Module, parameters: Mapping[str, nn.Parameter], lr: float, decay: float
+) -> list[dict[str, Any]]:
+    """One group of the backbone's parameters, or one for each stage where the rate differs between them."""
+    if not 0 < decay <= 1:
+        raise UserError(f"optimizer.layer_decay={decay}: give more than 0 and at most 1, which is none")
+    if decay == 1 or not parameters:
+        return [{"params": list(parameters.values()), "lr": lr, "name": "backbone"}]
+    assert isinstance(network, Network)
+    stage_of = stages(network)
+    last = max(stage_of.values())
+    return [
+        {
+            "params": [parameter for name, parameter in parameters.items() if stage_of[name] == stage],
+            "lr": lr * decay ** (last - stage),
+            "name": f"backbone.{stage}",
+        }
+        for stage in range(last + 1)
+    ]
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:

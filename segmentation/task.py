@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segmentation.analysis.metrics import scores
 from segmentation.errors import UserError
+from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
 
@@ -101,6 +102,7 @@ class Task(Evaluation):
         loss: logits [B, C, H, W] and labels [B, H, W] to a scalar.
         optimizer: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
         scheduler: `(optimizer, total_steps)` to a schedule stepped once an optimizer step.
+        aux: heads on the network's backbone whose loss is added, or None.
         evaluation: further arguments of `Evaluation`.
     """
 
@@ -111,10 +113,12 @@ class Task(Evaluation):
         *,
         optimizer: Mapping[str, Any],
         scheduler: Callable[[Optimizer, int], LRScheduler],
+        aux: AuxiliaryHeads | None = None,
         **evaluation: Any,
     ) -> None:
         super().__init__(network, **evaluation)
         self.loss = loss
+        self.aux = aux
         # A metric, since Lightning's own mean divides by one process's images where processes have unequally many.
         self.validation_loss = MeanMetric(nan_strategy="disable")  # looking for NaNs would make the host wait
         self.optimizer_config = optimizer
@@ -124,7 +128,10 @@ class Task(Evaluation):
         mask = batch["mask"]
         logits = self(batch["image"], mask.shape[-2:])
         labelled = mask != self.ignore_index
-        loss: Tensor = self.loss(logits, mask) * self.share(labelled.sum())
+        loss: Tensor = self.loss(logits, mask)
+        if self.aux is not None:
+            loss = loss + self.aux(self.loss, mask)
+        loss = loss * self.share(labelled.sum())
         correct = (logits.detach().argmax(1) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         size = len(mask)
@@ -165,6 +172,6 @@ class Task(Evaluation):
     def configure_optimizers(self) -> Any:
         # A fused optimizer unscales float16's gradients inside its step, too late for Lightning to clip them before.
         scaled_and_clipped = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val is not None
-        optimizer = build_optimizer(self.network, self.optimizer_config, fused=not scaled_and_clipped)
+        optimizer = build_optimizer(self.network, self.optimizer_config, aux=self.aux, fused=not scaled_and_clipped)
         schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -96,9 +96,13 @@ def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     from segmentation.models.network import build_network
     from segmentation.task import Task
 
+    network, loss = build_network(model_settings(settings), len(data.classes)), instantiate(settings["loss"])
+    # After all that has random weights, so that without them a training is what it was.
+    aux = instantiate(settings["aux"], network=network, num_classes=len(data.classes)) if settings["aux"] else None
     task = Task(
-        build_network(model_settings(settings), len(data.classes)),
-        instantiate(settings["loss"]),
+        network,
+        loss,
+        aux=aux,
         optimizer=settings["optimizer"],
         scheduler=instantiate(settings["scheduler"]),
         classes=data.classes,

@@ -119,7 +119,7 @@ def brighter_copy(root: Path) -> None:
     path.with_suffix(".jpg").unlink()
 
 
-TROUBLE: dict[str, tuple[Callable[[Path], None], tuple[str, bool], str]] = {
+TROUBLE: dict[str, tuple[Callable[[Path], object], tuple[str, bool], str]] = {
     "truncated": (
         lambda root: file(root, "val", "images", "v5").write_bytes(b"\x89PNG\r\n"),
         ("unreadable", True),

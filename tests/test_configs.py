@@ -32,6 +32,7 @@ def choices(group: str) -> list[str]:
 def test_every_group_is_built_below() -> None:
     built = {"backbone", "decoder", "lstm", "loss", "optimizer", "scheduler", "data", "augment", "trainer"}
     assert {group for group, _ in CHOICES} == built | {
+        "aux",
         "benchmark",
         "callbacks",
         "logger",

@@ -12,7 +12,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from segmentation import optim
 from segmentation.errors import UserError
 
-BASE: dict[str, Any] = {"name": "SGD", "lr": 0.1, "backbone_lr_factor": 1.0, "weight_decay": 0.0, "args": {}}
+BASE: dict[str, Any] = {
+    "name": "SGD",
+    "lr": 0.1,
+    "backbone_lr_factor": 1.0,
+    "layer_decay": 1.0,
+    "weight_decay": 0.0,
+    "args": {},
+}
 
 
 def network() -> nn.Module:

@@ -57,7 +57,14 @@ def test_every_cpu_training_keeps_its_memory(monkeypatch: pytest.MonkeyPatch, ti
 
 
 def optimizer_of(name: str, *, fused: bool = True, **args: Any) -> torch.optim.Optimizer:
-    config = {"name": name, "lr": 0.1, "backbone_lr_factor": 1.0, "weight_decay": 0.01, "args": args}
+    config = {
+        "name": name,
+        "lr": 0.1,
+        "backbone_lr_factor": 1.0,
+        "layer_decay": 1.0,
+        "weight_decay": 0.01,
+        "args": args,
+    }
     return build_optimizer(nn.Linear(2, 2), config, fused=fused)
 
 

@@ -107,6 +107,8 @@ def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, l
             _convert_="all",
             **keywords,
         )
+        if backbone.get("checkpointing"):  # saved models do not say: it is a matter of training
+            checkpoint_gradients(model.encoder, name)
         channels, stride, minimum = probe(model.encoder, model.decoder)
     except UserError:
         raise
@@ -120,6 +122,14 @@ def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, l
             "choose another decoder (decoder=fcn takes all), backbone or output_stride"
         ) from error
     return Features(model.encoder, model.decoder, channels, stride, minimum)
+
+
+def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
+    """Let timm's model compute its activations again in the backward pass instead of keeping them."""
+    try:
+        encoder.get_submodule("model").set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise UserError(f"backbone.checkpointing=true: timm's {name} cannot do that; leave it off") from error
 
 
 def stride_keyword(target: str, stride: int | None) -> dict[str, int]:

@@ -29,7 +29,7 @@ def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta
     partial = folder / f"{WEIGHTS}.partial"
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial)
     partial.replace(folder / WEIGHTS)
-    rebuilt = {**model, "backbone": {**model["backbone"], "weights": "none"}}  # the file holds them from now on
+    rebuilt = {**model, "backbone": {**model["backbone"], "weights": "none", "checkpointing": False}}  # now in the file
     partial = folder / f"{DESCRIPTION}.partial"
     partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
     partial.replace(folder / DESCRIPTION)
