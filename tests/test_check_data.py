@@ -212,6 +212,20 @@ def test_many_images_are_compared_in_little_time() -> None:
     assert time.perf_counter() - begin < 10
 
 
+def test_frames_of_a_fixed_camera_make_no_more_pairs_than_images() -> None:
+    """All pairs of 20,000 such frames would not fit into the memory."""
+    rng = np.random.default_rng(0)
+    thumbs = rng.normal(size=THUMB * THUMB) + 0.01 * rng.normal(size=(300, THUMB * THUMB))
+    thumbs = (thumbs / np.linalg.norm(thumbs, axis=1, keepdims=True)).astype(np.float32)
+    facts = [Fact("train" if i < 200 else "val", str(i), digest=str(i), thumb=thumb) for i, thumb in enumerate(thumbs)]
+    pairs = nearly_the_same(facts)
+    leaks = [pair for pair in pairs if pair.leaks]
+    assert [pair.second[1] for pair in leaks] == [str(i) for i in range(200, 300)]  # each once
+    likest = (thumbs[200:] @ thumbs[:200].T).argmax(axis=1)
+    assert [pair.first for pair in leaks] == [("train", str(i)) for i in likest]
+    assert len(pairs) - len(leaks) == 199 + 99  # each but the first of its split
+
+
 def test_void_is_drawn_like_no_class() -> None:
     mask = np.array([[0, 255], [1, 255]], np.uint8).repeat(20, 0).repeat(20, 1)
     drawn = draw_mask(mask, [[0, 0, 0], [200, 0, 0]], 255)

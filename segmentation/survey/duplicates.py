@@ -8,7 +8,7 @@ import numpy as np
 
 from segmentation.survey.facts import Fact
 
-CHUNK = 2048  # thumbnails compared with all others at a time
+CHUNK = 1024  # thumbnails compared with all before them at a time
 ALIKE = 0.995  # correlation of two thumbnails from which on they are called nearly the same
 
 
@@ -39,17 +39,25 @@ def same(facts: Sequence[Fact]) -> list[Pair]:
 
 
 def nearly_the_same(facts: Sequence[Fact]) -> list[Pair]:
-    """Pairs of images whose thumbnails correlate, whatever their brightness; those that are the same are left out."""
+    """Every image with the earlier one of each split that is most like it, whatever their brightness; those that are
+    the same are left out. A fixed camera makes all images alike, so naming all pairs would take their square.
+    """
     read = [fact for fact in facts if fact.digest]
     if not read:
         return []
     thumbs = np.stack([fact.thumb for fact in read])
+    contents = np.unique([fact.digest for fact in read], return_inverse=True)[1]
+    splits = np.array([fact.split for fact in read])
     pairs = []
     for begin in range(0, len(read), CHUNK):
-        products = thumbs[begin : begin + CHUNK] @ thumbs[begin:].T
-        for row, column in np.argwhere(np.triu(products, 1) >= ALIKE).tolist():
-            first, second = read[begin + row], read[begin + column]
-            if first.digest != second.digest:
+        rows = np.arange(begin, min(begin + CHUNK, len(read)))
+        for split in dict.fromkeys(splits[: rows[-1] + 1].tolist()):
+            columns = np.flatnonzero(splits[: rows[-1] + 1] == split)
+            products = thumbs[rows] @ thumbs[columns].T
+            products[(columns >= rows[:, None]) | (contents[columns] == contents[rows, None])] = -1
+            best, highest = products.argmax(axis=1), products.max(axis=1)
+            for row in np.flatnonzero(highest >= ALIKE).tolist():
+                first, second = read[columns[best[row]]], read[begin + row]
                 pair = (first.split, first.name), (second.split, second.name)
-                pairs.append(Pair(*pair, float(products[row, column])))
+                pairs.append(Pair(*pair, float(highest[row])))
     return pairs
