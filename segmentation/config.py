@@ -111,6 +111,7 @@ class TrainConfig:
     seed: int = 0
     train: bool = True
     test: bool = True
+    find: str | None = None  # lr | batch_size: suggest it instead of training
     ckpt: str | None = None  # resume from this checkpoint; auto: this run's, or the newest unfinished like it
     resume: bool = False  # with -m and the hydra.sweep.dir of a sweep: run what is missing or failed of it
     monitor: str = "val/mean_iou"  # the best epoch is the one where this is highest; lowest, for a loss

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
     from segmentation.task import Task
 
 # Settings that would only crowd TensorBoard's table of hyper-parameters.
-NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "train", "test", "monitor", "data.root",
+NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "find", "train", "test", "monitor",
+                "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
                 "data.source", "data.download", "data.check", "data.cache", "data.cache_gib", "data.num_workers",
                 "data.eval_batch_size"}  # fmt: skip
@@ -42,6 +43,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     check_targets(settings)
     optimizer_class(config.optimizer.name)
     with claim(folder) if is_first_process() else nullcontext():
+        if config.find is not None:
+            from segmentation.finding import find
+
+            return find(settings, folder)
         return fit_and_test(settings, folder, checkpoint)
 
 

@@ -62,6 +62,16 @@ class DataModule(pl.LightningDataModule):
         self.splits = Splits(config)
         self.test_split = "test" if "test" in self.splits.sources else "val"
 
+    @property
+    def batch_size(self) -> int:
+        """`data.batch_size`, which Lightning's tuner changes by this name."""
+        whole: int = self.config["batch_size"]
+        return whole
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.config = {**self.config, "batch_size": size}
+
     def reader(self, split: str) -> Reader:
         """The samples of a split."""
         return self.splits.reader(split)
@@ -92,7 +102,7 @@ class DataModule(pl.LightningDataModule):
         """Images a process takes at a time, so that an optimizer step sees `data.batch_size` in all."""
         steps = self.trainer.accumulate_grad_batches if self.trainer else 1
         parts = self._position()[1] * steps
-        whole: int = self.config["batch_size"]
+        whole = self.batch_size
         size, rest = divmod(whole, parts)
         if rest or size == 0:
             raise UserError(
