@@ -174,7 +174,7 @@ class EvaluateConfig(InferenceConfig):
 class PredictConfig(InferenceConfig):
     """`python -m segmentation.predict`: masks and overlays for images, or an overlay video."""
 
-    model: str = MISSING  # a run's folder, or its model.safetensors
+    model: str = MISSING  # a run's folder, its model.safetensors, or a file that `export` wrote
     input: str = MISSING  # an image, a folder of images, a glob in quotes, or a video
     output: str = MISSING  # the folder to write to
     probabilities: bool = False  # keep every class's, as float16 [C, H, W] in .npy files
@@ -183,6 +183,28 @@ class PredictConfig(InferenceConfig):
     max_pixels: int = 178956970  # of an image; a small file may unpack to more than the memory holds
     accelerator: str = "auto"
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
+
+
+@dataclass
+class ExportConfig:
+    """`python -m segmentation.export`: a trained network as one file for other programs, compared with the original."""
+
+    model: str = MISSING  # a run's folder, or its model.safetensors
+    format: str = "onnx"  # onnx | torch (a program of torch.export)
+    output: str = MISSING  # the file, which ends in .onnx or .pt2
+    size: list[int] | None = None  # [height, width] it shall take; null: any, or the run's where it has a scan
+    tolerance: float = 1e-3  # largest difference of a logit from the original's; beyond it nothing is written
+    trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
+
+
+@dataclass
+class PushConfig:
+    """`python -m segmentation.push`: a run's model, its figures and its card to the Hugging Face Hub."""
+
+    model: str = MISSING  # a run's folder, or its model.safetensors
+    repo: str = MISSING  # USER/NAME on the Hub; made where it is not there
+    private: bool = False  # if it has to be made: only for those who are let in
+    dry_run: bool = False  # list what would be sent, and send nothing
 
 
 @dataclass
@@ -204,6 +226,8 @@ SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
+    "push": PushConfig,
 }  # by command
 
 

@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from segmentation.errors import UserError
+from segmentation.models.export.exported import Exported
+from segmentation.models.export.formats import codec, format_of
 from segmentation.models.network import Network, build_network
 from segmentation.targets import is_ours
 
@@ -35,13 +37,17 @@ def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta
     partial.replace(folder / DESCRIPTION)
 
 
-def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
+def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network | Exported, dict[str, Any]]:
     """The network, in evaluation mode, and its meta.
 
     Args:
-        path: a run's folder, or one of the two files in it.
+        path: a run's folder, one of the two files in it, or a file that `segmentation.export` wrote.
         trust: let `model.json` name parts that are not the project's own; importing them runs their code.
     """
+    exported = format_of(path)
+    if exported is not None and Path(path).is_file():
+        found, meta = codec(exported).read(Path(path), trust=trust)
+        return found.eval(), meta
     folder = find_model(path)
     network, meta = rebuild(folder, trust=trust)
     try:
@@ -70,6 +76,8 @@ def find_model(path: str | Path) -> Path:
     """The folder that holds both files of a model, given it or one of them."""
     if not Path(path).exists():
         raise UserError(f"model={path}: no such file or folder; give the folder of a finished run, or its {WEIGHTS}")
+    if format_of(path) is not None and Path(path).is_file():
+        raise UserError(f"model={path}: an exported network, which predict alone can run; give the run's folder")
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     for file in (DESCRIPTION, WEIGHTS):
         if not (folder / file).is_file():

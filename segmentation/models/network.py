@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,14 +47,17 @@ class Network(nn.Module):
         padded = self.pad((image - self.mean) / self.std)
         features = self.lstm(self.decoder(self.backbone(padded)))
         logits = self.classifier(features).float()
-        logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)[..., :height, :width]
+        logits = F.interpolate(logits, padded.shape[-2:], mode="bilinear", align_corners=False)
+        logits = fit(logits, height, width) if is_symbol(height, width) else logits[..., :height, :width]
         if size is not None and tuple(size) != (height, width):
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
         return logits
 
     def pad(self, image: Tensor) -> Tensor:
         """Repeat the last row and column until both sides are long enough and divide by the coarsest stride."""
-        sides = [max(self.minimum, -(-side // MULTIPLE) * MULTIPLE) for side in image.shape[-2:]]
+        sides = [larger(self.minimum, (side + MULTIPLE - 1) // MULTIPLE * MULTIPLE) for side in image.shape[-2:]]
+        if is_symbol(*image.shape[-2:]):
+            return fit(image, *sides)
         bottom, right = (wanted - side for wanted, side in zip(sides, image.shape[-2:], strict=True))
         return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
@@ -71,3 +75,24 @@ def build_network(model: Mapping[str, Any], num_classes: int, *, load_weights: b
     classifier = nn.Conv2d(features.channels, num_classes, 1)
     lstm = instantiate(model["lstm"], channels=features.channels, map_stride=features.stride, _convert_="all")
     return Network(features, *normalisation(model["backbone"]["name"]), lstm, classifier)
+
+
+def is_symbol(*lengths: int) -> bool:
+    """Whether one of them stands for any length, in a graph that is traced for all sizes. Such a graph may not ask
+    which sizes need padding, and slices and `F.pad` ask.
+    """
+    return any(isinstance(length, torch.SymInt) for length in lengths)
+
+
+def fit(image: Tensor, height: int, width: int) -> Tensor:
+    """[B, C, H, W] cut to this size, or its last row and column repeated, without asking which."""
+    for dimension, side in ((-2, height), (-1, width)):
+        positions = torch.arange(side, device=image.device).clamp(max=image.shape[dimension] - 1)
+        image = image.index_select(dimension, positions)
+    return image
+
+
+def larger(least: int, side: int) -> int:
+    """The larger of two lengths, the second of which may be a symbol."""
+    found: int = torch.sym_max(least, side) if is_symbol(side) else max(least, side)
+    return found

@@ -146,6 +146,7 @@ class Scan(nn.Module):
 
     def plan(self, height: int, width: int, device: torch.device) -> Plan:
         """The order laid out for a map of this size, made once and kept."""
+        height, width = int(height), int(width)  # while a graph is traced they are symbols, which this fixes
         key = (height, width, device)
         if key not in self._plans:
             with torch.inference_mode(False):  # else training could not use what a validation made

@@ -1,0 +1,48 @@
+"""A network as a graph of operations, for any number of images, and of any size where nothing in it is laid out."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from segmentation.errors import UserError
+from segmentation.models.scans import Scan
+
+EXAMPLE = (70, 100)  # of a size that is padded inside; a graph for all sizes must not depend on it
+
+
+def choose_size(network: nn.Module, size: list[int] | None, trained: list[int] | None) -> list[int] | None:
+    """[height, width] that the graph is for, or None for all.
+
+    Args:
+        network: a scan in it needs one size, for its order is laid out for one.
+        size: asked for.
+        trained: the size that the network was trained at; None: any.
+    """
+    if size is not None or not any(isinstance(part, Scan) for part in network.modules()):
+        return size
+    if trained is None:
+        raise UserError(
+            "size: a scan is laid out for one size, and the model was trained on images of many; give size=[height,width]"
+        )
+    return trained
+
+
+def trace(network: nn.Module, size: list[int] | None) -> Any:
+    """The network as a program of torch.export, taking images [B, 3, H, W] of this size, or of any."""
+    network.eval().requires_grad_(False)
+    image = torch.rand(2, 3, *(size or EXAMPLE))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The tensor attributes")  # of torch's own LSTM, which keeps a list of weights
+        network(image)  # scans keep their layouts from here on, and the graph takes them as constants
+        dynamic = (0,) if size else (0, 2, 3)
+        try:
+            return torch.export.export(
+                network, (image,), dynamic_shapes={"image": dict.fromkeys(dynamic, Dim.DYNAMIC)}, strict=False
+            )
+        except Exception as error:  # of many classes, for parts of a network that torch cannot trace
+            advice = "" if size else "; size=[height,width] may be traced where all sizes are not"
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"model: torch cannot trace it{advice}: {reason}") from error
