@@ -15,9 +15,11 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from segmentation.analysis import plots
 from segmentation.analysis.pictures import save_mask
+from segmentation.card import write_card
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
 from segmentation.data.samples import Reader
+from segmentation.models.files import DESCRIPTION
 from segmentation.task import Batch, Evaluation
 
 Mask = npt.NDArray[np.uint8]
@@ -102,8 +104,11 @@ class TestFiles(pl.Callback):
             data = data_of(trainer)
             self._write_arrays(data.reader(data.test_split).names)
             self._write_plots(data, pl_module.results["test"])
+            metrics = self._metrics(data, pl_module)
+            if (self.folder / DESCRIPTION).is_file():  # an evaluation's folder holds no model to describe
+                write_card(self.folder, metrics, data.name)
             # Last, as the sign that all the others are there.
-            write_json(self.folder / "metrics.json", self._metrics(data, pl_module))
+            write_json(self.folder / "metrics.json", metrics)
 
     def _gather(self) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():

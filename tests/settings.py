@@ -1,10 +1,15 @@
 """Configurations as the tests of several modules need them."""
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.config import CONF, BackboneConfig, LSTMConfig
+
+if TYPE_CHECKING:
+    from segmentation.models.network import Network
 
 # Of a SpatialLSTM, small.
 LSTM: dict[str, Any] = {
@@ -42,3 +47,16 @@ def model(backbone: str = "resnet18", decoder: str = "fcn", **changes: Any) -> d
         group, _, name = key.partition("__")
         groups[group][name] = value  # type: ignore[index, call-overload]
     return groups
+
+
+def saved(folder: Path, *, size: list[int] | None = None, classes: Sequence[str] = "abc", **changes: Any) -> "Network":
+    """A small network with random weights, saved as a run saves its own."""
+    from segmentation.models.files import save_model
+    from segmentation.models.network import build_network
+
+    settings = model("test_resnet", **changes)
+    network = build_network(settings, len(classes)).eval()
+    colours = [[40 * index, 0, 0] for index in range(len(classes))]
+    meta = {"classes": list(classes), "colours": colours, "ignore_index": 255, "size": size}
+    save_model(network, folder, model=settings, meta=meta)
+    return network

@@ -41,7 +41,8 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network | Expo
     """The network, in evaluation mode, and its meta.
 
     Args:
-        path: a run's folder, one of the two files in it, or a file that `segmentation.export` wrote.
+        path: a run's folder, one of the two files in it, a file that `segmentation.export` wrote, or hf://USER/NAME,
+            a repository on the Hugging Face Hub.
         trust: let `model.json` name parts that are not the project's own; importing them runs their code.
     """
     exported = format_of(path)
@@ -74,6 +75,10 @@ def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, An
 
 def find_model(path: str | Path) -> Path:
     """The folder that holds both files of a model, given it or one of them."""
+    if str(path).startswith("hf://"):
+        from segmentation.hub import fetch  # its client is slow to import, and seldom needed
+
+        path = fetch(str(path))
     if not Path(path).exists():
         raise UserError(f"model={path}: no such file or folder; give the folder of a finished run, or its {WEIGHTS}")
     if format_of(path) is not None and Path(path).is_file():

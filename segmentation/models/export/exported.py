@@ -32,7 +32,9 @@ class Exported(nn.Module):
         """Images [B, 3, H, W] in 0...1 to float32 logits [B, classes, *size], by default theirs."""
         given = list(image.shape[-2:])
         if self.fixed is not None and given != self.fixed:
-            raise UserError(f"{self.where}: takes images of {self.fixed} only, not {given}; export it with size={given}")
+            raise UserError(
+                f"{self.where}: takes images of {self.fixed} only, not {given}; export it with size={given}"
+            )
         logits = self.run(image.detach().cpu().float()).to(image.device)
         if size is not None and list(size) != given:
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)

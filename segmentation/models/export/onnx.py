@@ -15,7 +15,9 @@ try:
     import onnxruntime
     import onnxscript  # noqa: F401  # torch's exporter needs it, and says so only with a traceback
 except ImportError as missing:
-    raise UserError(f"ONNX needs {missing.name}, which is not installed; pip install 'segmentation[export]'") from missing
+    raise UserError(
+        f"ONNX needs {missing.name}, which is not installed; pip install 'segmentation[export]'"
+    ) from missing
 
 
 class OnnxNetwork(Exported):
@@ -31,7 +33,8 @@ class OnnxNetwork(Exported):
 
 def write(program: Any, path: Path, meta: dict[str, Any]) -> None:
     """Write a program as ONNX, its inputs `image` and its outputs `logits`."""
-    logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells of each constant that it merges
+    for chatty in ("onnx_ir", "onnxscript"):  # they tell of each constant that they merge
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     exported = torch.onnx.export(
         program, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False, external_data=False
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._export.serde.serialize import SerializeError
 
 from segmentation.errors import UserError
 from segmentation.models.export.exported import META, Exported, parse_meta
@@ -32,7 +31,7 @@ def write(program: Any, path: Path, meta: dict[str, Any]) -> None:
     """
     try:
         torch.export.save(program, path, extra_files={META: json.dumps(meta)})
-    except SerializeError as error:
+    except RuntimeError as error:
         advice = "use format=onnx" if meta["fixed"] else "give size=[height,width], or use format=onnx"
         reason = " ".join(str(error).split()).partition(" Original exception")[0][:160]
         raise UserError(f"model: torch.export cannot save this network; {advice}: {reason}") from error

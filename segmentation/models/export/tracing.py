@@ -25,7 +25,7 @@ def choose_size(network: nn.Module, size: list[int] | None, trained: list[int] |
         return size
     if trained is None:
         raise UserError(
-            "size: a scan is laid out for one size, and the model was trained on images of many; give size=[height,width]"
+            "size: a scan is laid out for one size, and the model saw images of many; give size=[height,width]"
         )
     return trained
 
