@@ -31,7 +31,7 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
         data: the data set's name; None: as the run's configuration says.
     """
     description, run = read_description(folder), configuration(folder)
-    data = data or str(run.get("data.name", "unknown"))
+    data = " ".join((data or str(run.get("data.name", "unknown"))).split())
     shown = {key: run[key] for key in SHOWN if key in run} or dict(description["model"])
     weights = shown["backbone"].get("weights")
     if isinstance(weights, str):

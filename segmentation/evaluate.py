@@ -26,12 +26,12 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     """
     from segmentation.data.module import DataModule
     from segmentation.inference.predictor import as_asked
-    from segmentation.models.files import load_model
+    from segmentation.models.files import load_network
     from segmentation.runfiles import TestFiles
     from segmentation.task import Evaluation
     from segmentation.trainer import build_trainer
 
-    network, meta = load_model(config.model, trust=config.trust)
+    network, meta = load_network(config.model, trust=config.trust)
     settings: dict[str, Any] = OmegaConf.to_container(data_config.data, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     data = DataModule(settings, {}, data_config.get("seed", 0))
     if list(data.classes) != list(meta["classes"]):

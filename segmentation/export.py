@@ -25,12 +25,12 @@ def export(
     """Write a network to `output`, once what is written gives the same logits.
 
     Args:
-        model: as in `segmentation.models.files.load_model`.
+        model: as in `segmentation.models.files.load_network`.
         output: the file.
         form: a name in `FORMATS`.
         size: [height, width] it shall take; None: any, or the size it was trained at where it has a scan.
         tolerance: largest difference of a logit.
-        trust: as in `load_model`.
+        trust: as in `load_network`.
 
     Returns:
         The size it takes, None for any, and the differences measured.
@@ -39,10 +39,10 @@ def export(
 
     from segmentation.models.export.compare import compare, test_sizes
     from segmentation.models.export.tracing import choose_size, trace
-    from segmentation.models.files import load_model
+    from segmentation.models.files import load_network
 
     writer = codec(form)
-    network, meta = load_model(model, trust=trust)
+    network, meta = load_network(model, trust=trust)
     fixed = choose_size(network, size, meta["size"])
     program = trace(network, fixed)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """The Hugging Face Hub, through its own client: what goes wrong there ends in one line."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from segmentation.errors import UserError
 
@@ -61,7 +62,12 @@ def in_one_line(repo: str) -> Iterator[None]:
         raise UserError(f"repo={repo}: the Hub answers {status}: {reason}") from error
     except OfflineModeIsEnabled as error:
         raise UserError(f"repo={repo}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from error
-    except (HTTPError, ConnectionError, FileNotFoundError) as error:
+    except Exception as error:
+        # The class of a connection that fails is that of whichever HTTP library the client's release uses.
+        if not isinstance(error, ConnectionError) and not re.search(
+            r"Connect|Timeout|Network|LocalEntry", type(error).__name__
+        ):
+            raise
         raise UserError(
             f"repo={repo}: the Hub cannot be reached; check the network ({type(error).__name__})"
         ) from error

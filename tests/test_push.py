@@ -40,9 +40,13 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/repos/create":
             self.server.created.append(json.loads(body))
             self.answer({"url": f"{self.server.url}/me/model", "name": "me/model", "id": "1"})
+        elif self.path == "/api/validate-yaml":
+            self.answer({"errors": [], "warnings": []})
         elif self.path == "/api/models/me/model/preupload/main":
             files = json.loads(body)["files"]
-            self.answer({"files": [{"path": file["path"], "uploadMode": "regular"} for file in files]})
+            self.answer(
+                {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]}
+            )
         elif self.path == "/api/models/me/model/commit/main":
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":

@@ -49,6 +49,11 @@ def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network | Expo
     if exported is not None and Path(path).is_file():
         found, meta = codec(exported).read(Path(path), trust=trust)
         return found.eval(), meta
+    return load_network(path, trust=trust)
+
+
+def load_network(path: str | Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
+    """As `load_model`, but for exported files, which hold a graph and not the network's parts."""
     folder = find_model(path)
     network, meta = rebuild(folder, trust=trust)
     try:

@@ -94,5 +94,5 @@ def fit(image: Tensor, height: int, width: int) -> Tensor:
 
 def larger(least: int, side: int) -> int:
     """The larger of two lengths, the second of which may be a symbol."""
-    found: int = torch.sym_max(least, side) if is_symbol(side) else max(least, side)
-    return found
+    found: Any = torch.sym_max(least, side) if is_symbol(side) else max(least, side)
+    return found  # type: ignore[no-any-return]  # a symbol behaves as the int that it stands for

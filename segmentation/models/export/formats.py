@@ -28,7 +28,7 @@ FORMATS = {
 
 def codec(name: str) -> Codec:
     """The module of a format."""
-    module: Codec = importlib.import_module(FORMATS[name].module)  # type: ignore[assignment]
+    module: Codec = importlib.import_module(FORMATS[name].module)
     return module
 
 

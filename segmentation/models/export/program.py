@@ -55,4 +55,5 @@ def read(path: Path, *, trust: bool) -> tuple[ProgramNetwork, dict[str, Any]]:
     except Exception as error:  # whatever a broken archive makes of it
         raise UserError(f"{path}: torch cannot read it: {' '.join(str(error).split())[:160]}") from error
     meta = parse_meta(found[META], path)
-    return ProgramNetwork(program.module(), meta["fixed"], path), meta
+    # As a function, not as a part: it was traced in evaluation mode, and torch forbids it to change modes.
+    return ProgramNetwork(program.module().__call__, meta["fixed"], path), meta
