@@ -1,6 +1,5 @@
 """The Hugging Face Hub, through its own client: what goes wrong there ends in one line."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from segmentation.errors import UserError
 # Checkpoints, predictions and logs stay at home.
 SENT = ("model.safetensors", "model.json", "README.md", "metrics.json", "plots/*.png")
 HUB = "hf://"
+# The root of the HTTP library's errors, which differs between the client's releases, and OSError.
+OUTAGE: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__
 STATUS = {
     401: "the token is not valid; run `hf auth login`, or set HF_TOKEN",
     403: "the token has no right to write there; make one that has, or choose another repo",
@@ -62,12 +63,6 @@ def in_one_line(repo: str) -> Iterator[None]:
         raise UserError(f"repo={repo}: the Hub answers {status}: {reason}") from error
     except OfflineModeIsEnabled as error:
         raise UserError(f"repo={repo}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from error
-    except Exception as error:
-        # The class of a connection that fails is that of whichever HTTP library the client's release uses.
-        if not isinstance(error, ConnectionError) and not re.search(
-            r"Connect|Timeout|Network|LocalEntry", type(error).__name__
-        ):
-            raise
-        raise UserError(
-            f"repo={repo}: the Hub cannot be reached; check the network ({type(error).__name__})"
-        ) from error
+    except OUTAGE as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"repo={repo}: the Hub cannot be reached; check the network: {reason}") from error

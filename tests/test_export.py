@@ -74,9 +74,15 @@ def test_a_scan_fixes_the_size_but_not_the_batch(tmp_path: Path, form: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", SUFFIX)
-@pytest.mark.parametrize("cell", ["gru", "minlstm", "mingru"])
-def test_every_cell_and_order(tmp_path: Path, form: str, cell: str) -> None:
-    orders = ["columns", "raster", "snake", "zigzag", "spiral", "hilbert", "shuffle"]
+@pytest.mark.parametrize(
+    ("cell", "orders"),
+    [
+        ("gru", ["columns", "raster", "snake", "zigzag", "spiral", "hilbert", "shuffle"]),
+        ("minlstm", ["zigzag"]),
+        ("mingru", ["columns"]),
+    ],
+)
+def test_every_cell_and_order(tmp_path: Path, form: str, cell: str, orders: list[str]) -> None:
     saved(tmp_path, size=[70, 100], lstm__cell=cell, lstm__order=orders, lstm__combine="sum")
     export(str(tmp_path), tmp_path / f"fixed{SUFFIX[form]}", form=form)
 
