@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ def write(program: Any, path: Path, meta: dict[str, Any]) -> None:
     """Write a program as ONNX, its inputs `image` and its outputs `logits`."""
     for chatty in ("onnx_ir", "onnxscript"):  # they tell of each constant that they merge
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    exported = torch.onnx.export(
-        program, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False, external_data=False
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "_check_is_size", FutureWarning)  # of torch's own decompositions
+        exported = torch.onnx.export(
+            program, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False, external_data=False
+        )
     assert exported is not None
     exported.model.metadata_props[META] = json.dumps(meta)
     exported.save(path)
