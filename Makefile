@@ -5,7 +5,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format train report tensorboard wheel clean
+.PHONY: help demo test test-all lint format train report tensorboard docs wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,7 +44,10 @@ report: $(READY)  ## the report of a run or sweep: make report ARGS=outputs/demo
 	$(BIN)/python -m segmentation.report $(ARGS)
 
 tensorboard: $(READY)  ## everything in outputs/, on http://127.0.0.1:6006
-	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1 --load_fast=false
+	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1 --load_fast=false --samples_per_plugin images=100
+
+docs: $(READY)  ## docs/reference, from the YAML files and docstrings
+	$(BIN)/python docs/make_reference.py
 
 wheel: $(READY)  ## the installable package, in dist/
 	$(BIN)/python -m build --wheel

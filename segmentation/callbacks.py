@@ -15,7 +15,9 @@ from torch import Tensor
 
 from segmentation.analysis import plots
 from segmentation.runfiles import data_of, examples, spread, write_json
-from segmentation.task import Batch, Evaluation
+from segmentation.task import SCALARS, Batch, Evaluation
+
+Charts = Mapping[str, Mapping[str, tuple[str, list[str]]]]
 
 
 class History(pl.Callback):
@@ -95,7 +97,8 @@ class ProgressBar(pl.callbacks.RichProgressBar):
 
 
 class ValidationImages(pl.Callback):
-    """A few validation images with truth and prediction, and the confusion matrix, in TensorBoard after every epoch.
+    """A few validation images with truth, prediction and errors, and the confusion matrix, in TensorBoard after every
+    epoch. They are the same images each time, so that TensorBoard's slider shows how their prediction changes.
 
     Args:
         count: images, taken at even distances over the split.
@@ -133,6 +136,31 @@ class ValidationImages(pl.Callback):
                 confusion = np.asarray(pl_module.results["val"]["confusion_matrix"])
                 figure = plots.confusion_matrix(confusion, data.classes)
                 logger.experiment.add_figure("val/confusion_matrix", figure, trainer.global_step)
+
+
+def overview() -> Charts:
+    """What TensorBoard's custom scalars show first: page -> chart -> its kind and the scalars in it, by expressions."""
+    shown = {
+        "mean IoU": ["val/mean_iou"],
+        "pixel accuracy": ["train/pixel_accuracy", "val/pixel_accuracy"],
+        "loss": ["train/loss_epoch", "val/loss"],
+        "learning rates": ["lr/.*"],
+    }
+    pages = {"training": shown, "test": {"test": [f"test/{name}" for name in SCALARS]}}
+    # TensorBoard matches beginnings: `val/loss` alone would show all that begins so.
+    return {
+        page: {chart: ("Multiline", [f"^{tag}$" for tag in tags]) for chart, tags in charts.items()}
+        for page, charts in pages.items()
+    }
+
+
+class Overview(pl.Callback):
+    """TensorBoard's custom scalars: the curves that matter on one page, training and validation in one chart."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                logger.experiment.add_custom_scalars(overview())
 
 
 class FinalScores(pl.Callback):

@@ -1,6 +1,7 @@
 """A whole run in miniature, and what must hold of it: files, resuming, evaluating and predicting from what it saved."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
@@ -71,6 +73,19 @@ def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
     assert any(tag.startswith("lr/") for tag in tags["scalars"])
     final = events.Scalars("final/pixel_accuracy")[-1].value
     assert final == pytest.approx(metrics_of(run)["pixel_accuracy"])
+
+
+def test_tensorboard_shows_first_what_matters_and_nothing_that_is_not_there(run: Path) -> None:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    events.Reload()
+    scalars = events.Tags()["scalars"]
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {chart.title: chart.multiline.tag for page in layout.category for chart in page.chart}
+    assert next(iter(charts)) == "mean IoU"
+    for tags in charts.values():
+        assert all(any(re.match(tag, scalar) for scalar in scalars) for tag in tags), tags
+    assert [scalar for scalar in scalars if re.match(charts["loss"][0], scalar)] == ["train/loss_epoch"]
 
 
 def test_a_run_of_an_earlier_release_is_evaluated(run: Path, compose: Compose, tmp_path: Path) -> None:

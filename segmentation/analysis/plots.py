@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from segmentation.analysis.pictures import Colours, Labels, Pixels, colourise
+from segmentation.analysis.pictures import Colours, Labels, Pixels, changes, colourise
 
 TRAIN, VALIDATION = "#8c959f", "#0969da"
 Row = Mapping[str, float]
@@ -103,12 +103,19 @@ def class_iou(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
 def segmented(
     examples: Sequence[tuple[Pixels, Labels, Labels]], classes: Sequence[str], colours: Colours, ignore_index: int
 ) -> Figure:
-    """A row for each (image [H, W, 3], truth [H, W], prediction [H, W]); void is black in both masks."""
+    """A row for each (image [H, W, 3], truth [H, W], prediction [H, W]): image, both masks, and in red where they
+    differ; void is black.
+    """
     rows = [
-        (image, colourise(truth, colours), colourise(np.where(truth == ignore_index, 255, prediction), colours))
+        (
+            image,
+            colourise(truth, colours),
+            colourise(np.where(truth == ignore_index, 255, prediction), colours),
+            changes(truth, truth, prediction, ignore_index),  # seen from the truth, each mistake broke a pixel
+        )
         for image, truth, prediction in examples
     ]
-    return picture_grid(rows, ["image", "truth", "prediction"], classes, colours)
+    return picture_grid(rows, ["image", "truth", "prediction", "errors"], classes, colours)
 
 
 def picture_grid(
