@@ -157,7 +157,7 @@ def overview() -> Charts:
 class Overview(pl.Callback):
     """TensorBoard's custom scalars: the curves that matter on one page, training and validation in one chart."""
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 logger.experiment.add_custom_scalars(overview())

@@ -1,0 +1,90 @@
+"""The tutorial and the guide to new parts, followed literally: their files written, their commands run."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+# Appended to the trainings of the guide: what it shows does not depend on how long or on how much it trains.
+SMALL = ("data.limit=8", "lstm.hidden_size=8", "trainer.accelerator=cpu", "callbacks.inspection.images=0")
+# Many commands in one process, since torch takes longer to import than they take to run.
+DRIVER = """
+import importlib, json, runpy, sys
+from hydra.core.global_hydra import GlobalHydra
+for module, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [module, *arguments]
+    GlobalHydra.instance().clear()
+    runpy.run_path(module) if module.endswith(".py") else importlib.import_module(module).main()
+"""
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and content of the fenced blocks of a page in docs/."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def write_files(page: str, folder: Path) -> None:
+    """Write the files that a page shows: their first line names them, or says which one goes on."""
+    for language, text in blocks(page):
+        if language in ("python", "yaml"):
+            name, continued = re.fullmatch(r"# ([\w/.]+)(, continued)?", text.partition("\n")[0]).groups()  # type: ignore[union-attr]
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text((path.read_text() if continued else "") + text)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of each command of a page, without `python`."""
+    lines = "".join(text for language, text in blocks(page) if language == "console").splitlines()
+    words = [shlex.split(line) for line in lines]
+    assert all(line[0] == "python" for line in words)
+    return [line[1:] for line in words]
+
+
+def python(folder: Path, *words: str) -> None:
+    """Run Python in a folder that only this project and what lies there can be imported from."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_guide_to_new_parts_works_as_it_stands(tmp_path: Path) -> None:
+    write_files("extending.md", tmp_path)
+    called = [line[1:] if line[0] == "-m" else line for line in commands("extending.md")]
+    python(tmp_path, "-c", DRIVER, json.dumps([[*line, *SMALL * line[0].endswith("train")] for line in called]))
+    used = {path.name: yaml.safe_load((path / ".hydra" / "config.yaml").read_text())
+            for path in (tmp_path / "outputs").iterdir() if path.name != "evaluate"}  # fmt: skip
+    assert used["backbone"]["backbone"]["args"] == {"stem_width": 32}
+    assert used["order"]["lstm"]["order"] == "my_parts.backwards"
+    assert used["cell"]["lstm"]["cell"] == "my_parts.Rectified"
+    assert used["loss"]["loss"]["epsilon"] == 2
+    assert used["data"]["data"]["name"] == "fields"
+    for name in used:
+        assert json.loads((tmp_path / "outputs" / name / "metrics.json").read_text())["num_images"] > 0
+    assert len(list((tmp_path / "outputs" / "evaluate").glob("*/metrics.json"))) == 1
+
+
+@pytest.mark.slow
+def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
+    write_files("tutorial.md", tmp_path)
+    for line in commands("tutorial.md"):
+        python(tmp_path, *line)
+    rows = json.loads((tmp_path / "outputs" / "shapes" / "report" / "ablation.json").read_text())
+    assert [(row["base"], row["other"], row["seeds"]) for row in rows] == [("none", "zigzag", [0, 1, 2])]
+    masks = {path.name for path in (tmp_path / "masks").glob("*.png")}
+    assert masks == {path.name for path in (tmp_path / "shapes" / "test" / "images").iterdir()}
+    assert masks == {path.name for path in (tmp_path / "masks" / "overlays").iterdir()}
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "extending.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "docs" / page).read_text())
+    assert links
+    assert all((ROOT / "docs" / link).exists() for link in links)
