@@ -110,7 +110,7 @@ def test_tensorboard_shows_curves_pictures_and_final_scores(browser: Browser, ti
         browser.open("about:blank", 1200)
         browser.open(f"{address}/#hparams", 2400)  # as wide as its table
         browser.ask(EVERYWHERE)
-        shown = browser.wait(f"words().includes(' {score:.5g} ') && words()")
+        shown = browser.wait(f"words().includes('{score:#.5g}') && words()")
         assert "final/pixel_accuracy" in shown
         assert "backbone.name" in shown
         assert browser.complaints == []
