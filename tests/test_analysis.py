@@ -71,6 +71,15 @@ def test_plots_show_what_they_are_given(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "x" / "curves.png").size[0] > 500
 
 
+def test_errors_stand_beside_the_prediction() -> None:
+    truth, prediction = np.array([[0, 1, 2, 255]]), np.array([[0, 2, 2, 1]])
+    figure = plots.segmented([(np.zeros((1, 4, 3), np.uint8), truth, prediction)], CLASSES, COLOURS, 255)
+    assert [axes.get_title() for axes in figure.axes] == ["image", "truth", "prediction", "errors"]
+    errors = np.asarray(figure.axes[3].images[0].get_array())[0].tolist()
+    right, wrong, void = (list(colour) for colour in (pictures.UNCHANGED, pictures.BROKEN, pictures.VOID))
+    assert errors == [right, wrong, right, void]
+
+
 class Links(HTMLParser):
     """Collects everything that a browser would fetch."""
 

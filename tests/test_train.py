@@ -69,6 +69,7 @@ def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
     events.Reload()
     tags = events.Tags()
     assert {"val/images", "val/confusion_matrix"} <= set(tags["images"])
+    assert len(events.Images("val/images")) == 2  # one an epoch, for the slider
     assert {"train/loss_epoch", "val/loss", "val/mean_iou", "test/mean_iou"} <= set(tags["scalars"])
     assert any(tag.startswith("lr/") for tag in tags["scalars"])
     final = events.Scalars("final/pixel_accuracy")[-1].value
