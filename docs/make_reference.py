@@ -32,7 +32,7 @@ def code(text: str) -> str:
 def group_page(group: str, schema: Schema | None) -> str:
     """A configuration group: its keys, its choices as they stand, and what they name."""
     files = sorted((CONF / group).glob("*.yaml"))
-    parts = [NOTE, f"# `{group}=`\n", schema.doc if schema else ""]
+    parts = [NOTE, f"# `{group}=`\n", f"{schema.doc}\n" if schema and schema.doc else ""]
     if schema:
         rows = [(code(key.name), code(key.kind), code(key.default) or "required", key.comment) for key in schema.keys]
         parts.append("## Keys\n\n" + table([("key", "type", "default", "is"), *rows]))
