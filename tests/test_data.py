@@ -139,8 +139,10 @@ def test_a_list_of_names_fills_the_patterns(tmp_path: Path) -> None:
         (lambda root: write(root / "trainannot/0001TP_000003.png", np.zeros((20, 30, 3))), "a mask in colours"),
         (lambda root: (root / "train/0001TP_000003.png").write_bytes(b"\x89PNG torn"), "cannot be read as an image"),
         (
-            lambda root: Image.fromarray(np.zeros((20, 30), np.uint16)).save(root / "train/0001TP_000003.png"),
-            "more than 8 bits",
+            lambda root: Image.fromarray(np.full((20, 30), 70000, np.int32)).save(
+                root / "train/0001TP_000003.png", format="TIFF"
+            ),
+            "more than 16 bits",
         ),
         (lambda root: (root / "train.txt").unlink(), "train.txt"),
         (lambda root: (root / "train.txt").write_text(""), "no sample of the split 'train'"),
