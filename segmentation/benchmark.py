@@ -32,6 +32,8 @@ def benchmark(config: DictConfig, folder: Path) -> Any:
     check_targets(settings)
     if settings["lstm"]["cell"] == "auto":
         raise UserError("lstm.cell=auto: the benchmark measures each cell; name one")
+    if str(settings["trainer"]["devices"]) != "1" or settings["trainer"]["num_nodes"] != 1:
+        raise UserError("trainer.devices: the benchmark measures one device; leave it at 1")
     chosen = settings.pop("benchmark")
     settings = on_disk(settings, folder)
     machine = describe_machine(Computing.of(settings, folder).device)

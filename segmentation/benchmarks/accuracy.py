@@ -67,7 +67,7 @@ def train_ours(settings: Mapping[str, Any], folder: Path, epochs: int, seed: int
     trainer = build_trainer(settings["trainer"] | limits, folder)
     task = build_task(dict(settings), data)
     trainer.fit(task, data)
-    return judge(task.network, settings, data, folder)
+    return judge(task.network, settings, data, folder, settings["trainer"]["precision"])
 
 
 def train_peer(settings: Mapping[str, Any], folder: Path, epochs: int, *, precision: str, workers: int) -> Scores:
@@ -77,17 +77,19 @@ def train_peer(settings: Mapping[str, Any], folder: Path, epochs: int, *, precis
     task = PeerTask(settings, len(data.classes), epochs * len(loader))
     accelerator = settings["trainer"]["accelerator"]
     peer_trainer(folder, accelerator=accelerator, precision=precision, max_epochs=epochs).fit(task, loader)
-    return judge(task, settings, data, folder)
+    return judge(task, settings, data, folder, precision)
 
 
-def judge(network: Any, settings: Mapping[str, Any], data: DataModule, folder: Path) -> Scores:
-    """The scores of a network on the validation images, at the masks' own size, both by the same evaluation."""
+def judge(network: Any, settings: Mapping[str, Any], data: DataModule, folder: Path, precision: str) -> Scores:
+    """The scores of a network on the validation images, at the masks' own size: by the same evaluation, each in the
+    precision that it was trained in.
+    """
     task = Evaluation(
         network,
         classes=data.classes,
         ignore_index=data.ignore_index,
         channels_last=isinstance(network, Network) and settings["trainer"]["channels_last"],
     )
-    trainer = build_trainer(settings["trainer"], folder)
+    trainer = build_trainer(settings["trainer"] | {"precision": precision}, folder)
     trainer.validate(task, data, verbose=False)
     return task.results["val"]

@@ -38,13 +38,13 @@ class Stopwatch(pl.Callback):
         return self.images / (self.stop - self.start)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        self._count(trainer, batch, trainer.max_steps)
+        self._count(trainer, batch, trainer.max_steps * trainer.accumulate_grad_batches)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self._count(trainer, batch, int(trainer.num_val_batches[0]))
 
     def _count(self, trainer: pl.Trainer, batch: Any, last: int) -> None:
-        if self.batches >= WARM_UP:
+        if WARM_UP <= self.batches < last:
             self.images += len(batch["image"] if isinstance(batch, dict) else batch[0])
         self.batches += 1
         if self.batches in (WARM_UP, last):  # in between nobody waits for the device

@@ -4,19 +4,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from segmentation.data.module import DataModule
 from segmentation.data.reader import FileReader
+from segmentation.errors import UserError
 
 
 def sample_files(settings: Mapping[str, Any], split: str) -> list[tuple[Path, Path]]:
     """Paths of image and mask of every sample of a split.
 
     A data set that is not read from files must have been drawn by `on_disk` before.
+
+    Raises:
+        UserError: where masks hold something else than class indices, which the peer does not know.
     """
     reader = DataModule(settings["data"], {}, 0).reader(split)
     assert isinstance(reader, FileReader)
+    table = getattr(reader.labels, "table", None)
+    if table is None or (table[: reader.num_classes] != np.arange(reader.num_classes)).any():
+        raise UserError(
+            f"data={settings['data']['name']}: its masks are mapped to classes, and the benchmark's peer reads class "
+            "indices alone; choose another data set"
+        )
     return list(reader.paths.values())
 
 
@@ -38,5 +49,7 @@ def on_disk(settings: Mapping[str, Any], folder: Path, *, count: int = 512) -> d
         "image": "{split}/images/{name}.png",
         "mask": "{split}/masks/{name}.png",
     }
-    places = {"root": str(folder / "samples"), "reader": reader_settings, "splits": {"train": None, "val": None}}
+    # A cache of its own, gone with the folder: the user's would make room for what nobody reads again.
+    places: dict[str, Any] = {"cache": str(folder / "cache")} if settings["data"]["cache"] == "auto" else {}
+    places |= {"root": str(folder / "samples"), "reader": reader_settings, "splits": {"train": None, "val": None}}
     return {**settings, "data": {**settings["data"], **places}}

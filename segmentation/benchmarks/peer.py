@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import segmentation_models_pytorch as smp
 import torch
 from hydra.utils import get_class, instantiate
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,10 +31,19 @@ Item = tuple[Tensor, Tensor]
 
 
 class Files(Dataset[Item]):
-    """Images and masks decoded anew each time, augmented without a seed of their own."""
+    """Images and masks of class indices decoded anew each time, augmented without a seed of their own.
 
-    def __init__(self, paths: Sequence[tuple[Path, Path]], transforms: Sequence[Any], size: Sequence[int]) -> None:
-        self.paths = list(paths)
+    Args:
+        paths: of image and mask.
+        transforms: of albumentations.
+        size: that both are brought to.
+        ignore_index: label of what a transform moves in, as in this project.
+    """
+
+    def __init__(
+        self, paths: Sequence[tuple[Path, Path]], transforms: Sequence[Any], size: Sequence[int], ignore_index: int
+    ) -> None:
+        self.paths, self.void = list(paths), np.uint8(ignore_index)
         self.transform = A.Compose([*transforms, A.Resize(*size)], mask_interpolation=cv2.INTER_NEAREST)
 
     def __len__(self) -> int:
@@ -41,9 +51,10 @@ class Files(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         image = cv2.imread(str(self.paths[index][0]), cv2.IMREAD_COLOR_RGB)
-        mask = cv2.imread(str(self.paths[index][1]), cv2.IMREAD_GRAYSCALE)
-        changed = self.transform(image=image, mask=mask)
-        return torch.from_numpy(changed["image"].transpose(2, 0, 1)), torch.from_numpy(changed["mask"].astype(np.int64))
+        mask = np.asarray(Image.open(self.paths[index][1]))  # OpenCV would turn a palette into grey values
+        changed = self.transform(image=image, mask=mask - self.void)  # transforms fill masks with 0; uint8 wraps around
+        labels = (changed["mask"] + self.void).astype(np.int64)
+        return torch.from_numpy(changed["image"].transpose(2, 0, 1)), torch.from_numpy(labels)
 
 
 class PeerTask(pl.LightningModule):
@@ -152,7 +163,9 @@ def peer_loader(settings: Mapping[str, Any], paths: Sequence[tuple[Path, Path]],
     """Augmented training samples in shuffled batches; all else as DataLoader has it by default."""
     data = settings["data"]
     transforms = [build_transform(name, config) for name, config in settings["augment"].items()]
-    files = Files(paths, transforms, data["size"])
+    if data["size"] is None:
+        raise UserError("data.size=null: the peer's batches are of one size; give data.size=[height,width]")
+    files = Files(paths, transforms, data["size"], data["ignore_index"])
     return DataLoader(files, batch_size=data["batch_size"], shuffle=True, num_workers=workers)
 
 
