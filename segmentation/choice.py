@@ -55,9 +55,12 @@ def settle_cell(
     file = folder / FILE
     begun = [file, *([checkpoint.parent.parent / FILE] if checkpoint else [])]
     known = next((one for one in begun if one.is_file()), None)
-    if is_first_process() and (known is None or checkpoint is None):
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
+    measures = known is None or checkpoint is None
+    # Slurm starts all processes at once; torchrun as well, and ends them all when the first one fails.
+    slurm, first = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1, is_first_process()
+    if measures and (slurm or (first and int(os.environ.get("WORLD_SIZE", "1")) > 1)):
+        raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
+    if measures and first:
         write_json(file, shared_choice(settings, data, folder, trainer))
     elif known is None:
         raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
@@ -71,7 +74,8 @@ def shared_choice(settings: dict[str, Any], data: DataModule, folder: Path, trai
     if not (folder.parent / LEDGER).is_file():
         return choose(settings, data, trainer)
     file = folder.parent / FILE
-    parts = [settings["lstm"], settings["backbone"], settings["decoder"], data.size, settings["data"]["batch_size"]]
+    batch = [settings["data"]["batch_size"], trainer.accumulate_grad_batches, trainer.world_size]
+    parts = [settings["lstm"], settings["backbone"], settings["decoder"], data.size, batch]
     device = [device_name(trainer.strategy.root_device), trainer.precision]
     key = hashlib.sha256(json.dumps([*parts, *device], sort_keys=True).encode()).hexdigest()[:16]
     with turn(file):

@@ -1,5 +1,6 @@
 """What only one process may do at a time: train in a folder, and make what several would share."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from segmentation.errors import UserError
 
 LOCK = ".lock"
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -48,5 +50,9 @@ def turn(file: Path) -> Iterator[None]:
         yield
         return
     with file.with_suffix(".lock").open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.info(f"{file}: another process is making it; waiting")
+            fcntl.lockf(lock, fcntl.LOCK_EX)
         yield

@@ -137,6 +137,13 @@ class Inverted(FileReader):
         return sample._replace(mask=2 - sample.mask)
 
 
+class Known(Inverted):
+    """And says what its samples depend on."""
+
+    def fingerprint(self) -> str:
+        return super().fingerprint() + "inverted"
+
+
 class Bare:
     """A reader of somebody's own, without what a cache needs."""
 
@@ -149,8 +156,11 @@ class Bare:
 def test_readers_that_inherit_or_know_no_cache_are_their_own(data: Path, store: Store) -> None:
     plain = cached(files(data), store, "reading")
     keywords: Any = {"num_classes": 3, "ignore_index": 255, "image": "images/{name}.png", "mask": "masks/{name}.png"}
-    inverted = cached(Inverted(root=str(data), split="train", listing=None, **keywords), store, "reading")
-    assert np.array_equal(inverted[0].mask, 2 - plain[0].mask)
+    for kind in (Inverted, Known):
+        reader = kind(root=str(data), split="train", listing=None, **keywords)
+        kept = cached(reader, store, "reading")
+        assert (kept is reader) == (kind is Inverted)  # what it depends on, its parent cannot know
+        assert np.array_equal(kept[0].mask, 2 - plain[0].mask)
     bare: Any = Bare()
     assert cached(bare, store, "reading") is bare
 

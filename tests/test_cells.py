@@ -248,7 +248,9 @@ class Odd(nn.LSTM):
 def test_chunks_are_refused_to_a_cell_of_another_kind() -> None:
     words: dict[str, Any] = LSTM | {"cell": "tests.test_cells.Odd", "hidden_size": 8}
     SpatialLSTM(4, 16, **words)
-    with pytest.raises(UserError, match=r"lstm\.chunk=4: tests\.test_cells\.Odd has not the parameters"):
+    with pytest.raises(
+        UserError, match=r"lstm\.chunk=4: splits only lstm, gru, minlstm, mingru, not tests\.test_cells\.Odd"
+    ):
         SpatialLSTM(4, 16, **words | {"chunk": 4})
 
 

@@ -160,7 +160,8 @@ def test_a_training_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSE)  # before anything else is imported
     words = ["trainer.fast_dev_run=true", "trainer.accelerator=cpu", "data.size=[32,64]", "backbone.name=test_resnet",
              "data.splits={train:4,val:2,test:2}", "data.batch_size=2", f"hydra.run.dir={tmp_path}/run"]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
+    silenced = {"NO_ALBUMENTATIONS_UPDATE", "HF_HUB_OFFLINE"}  # by the tests themselves
+    environment = {key: value for key, value in os.environ.items() if key not in silenced}
     done = subprocess.run(
         [sys.executable, "-m", "segmentation.train", *words],
         capture_output=True,

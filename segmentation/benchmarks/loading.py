@@ -8,7 +8,9 @@ from typing import Any
 
 from segmentation.benchmarks.figures import Finding
 from segmentation.benchmarks.timing import in_turn
+from segmentation.data.cached import CachedReader
 from segmentation.data.module import DataModule
+from segmentation.errors import UserError
 
 PART = "loading"
 AHEAD = 3  # batches a worker that do not count: two are prepared before the first is asked for
@@ -37,6 +39,8 @@ def measure_loading(
     def load(number: int, cache: str) -> float:
         data = DataModule({**settings["data"], "num_workers": number, "cache": cache}, settings["augment"], 0)
         data.prepare("train")
+        if cache != "off" and not isinstance(data.reader("train"), CachedReader):
+            raise UserError("data.cache: this split is not kept in it (see data.cache_gib); set data.cache=FOLDER")
         batches = itertools.chain.from_iterable(itertools.repeat(data.train_dataloader()))
         for _ in range(AHEAD * number):
             next(batches)

@@ -5,6 +5,7 @@ run. A cache is as good as the files' names, sizes and times of change: where on
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -61,10 +62,11 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
     """
     if isinstance(reader, CachedReader):
         return reader
-    fingerprint = getattr(reader, "fingerprint", lambda: None)()  # a reader from elsewhere may have none
+    # A reader from elsewhere may have none; one that inherits it may depend on what its parent's does not know.
+    fingerprint = type(reader).__dict__.get("fingerprint", lambda reader: None)(reader)
     if fingerprint is None:
         return reader
-    kind = f"{type(reader).__module__}.{type(reader).__qualname__}"  # one that inherits may read otherwise
+    kind = f"{type(reader).__module__}.{type(reader).__qualname__}"
     file = store.folder / (hashlib.sha256(f"{FORMAT} {kind} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
     try:
         if not is_whole(file):
@@ -72,9 +74,10 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
             with turn(file):
                 if not is_whole(file):
                     needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
-                    if not make_room(store, needed, {one.file for one in keep if isinstance(one, CachedReader)}):
-                        return reader
-                    write(reader, file, what)
+                    with turn(store.folder / "room"):  # others count and remove files as well
+                        if not make_room(store, needed, {one.file for one in keep if isinstance(one, CachedReader)}):
+                            return reader
+                    write(reader, file, what, store.limit)
         with contextlib.suppress(PermissionError):  # a cache that others own can be read
             os.utime(file)  # the one left alone for longest goes first
         return CachedReader(reader, file)
@@ -96,41 +99,59 @@ def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
     """Remove the caches left alone for longest, but for those to keep, until there is room for another; whether there
     is then.
     """
-    for partial in store.folder.glob(f"*{PARTIAL}"):
-        if time.time() - partial.stat().st_mtime > ABANDONED:  # whoever wrote it was killed
+    growing = 0
+    for partial, (written, size) in sizes(store.folder, PARTIAL).items():
+        growing += size
+        if time.time() - written > ABANDONED:  # whoever wrote it was killed
             partial.unlink(missing_ok=True)
-    everything = sorted(store.folder.glob(f"*{SAMPLES}"), key=lambda file: file.stat().st_mtime)
-    total = sum(file.stat().st_size for file in everything)
-    kept = [file for file in everything if file not in keep]
-    if needed + total - sum(file.stat().st_size for file in kept) > store.limit:
+    everything = sizes(store.folder, SAMPLES)
+    total = growing + sum(size for _, size in everything.values())
+    kept = sorted((file for file in everything if file not in keep), key=lambda file: everything[file][0])
+    if needed + total - sum(everything[file][1] for file in kept) > store.limit:
         log.info(
             f"data.cache: {needed / 2**30:.1f} GiB of decoded images are more than data.cache_gib leaves; not kept"
         )
         return False
     while kept and total + needed > store.limit:
         oldest = kept.pop(0)
-        total -= oldest.stat().st_size
+        total -= everything[oldest][1]
         oldest.with_suffix(INDEX).unlink(missing_ok=True)
-        oldest.unlink()  # whoever reads it at the moment keeps it until he closes it
+        oldest.unlink(missing_ok=True)  # whoever reads it at the moment keeps it until he closes it
     if shutil.disk_usage(store.folder).free < 2 * needed:
         log.info(f"data.cache: {store.folder} has too little room for {needed / 2**30:.1f} GiB; not kept")
         return False
     return True
 
 
-def write(reader: Reader, file: Path, what: str) -> None:
-    """Decode all samples, in threads, into a file that appears once it is whole."""
+def sizes(folder: Path, ending: str) -> dict[Path, tuple[float, int]]:
+    """Time of change and size of the files that end so, but for those that others remove meanwhile."""
+    found = {}
+    for file in folder.glob(f"*{ending}"):
+        with contextlib.suppress(FileNotFoundError):
+            status = file.stat()
+            found[file] = (status.st_mtime, status.st_size)
+    return found
+
+
+def write(reader: Reader, file: Path, what: str, limit: float) -> None:
+    """Decode all samples, in threads, into a file that appears once it is whole.
+
+    Raises:
+        OSError: if it becomes larger than `limit` bytes.
+    """
     # Of its own name: where locks are without effect (some network drives), two may write at once.
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
-    sizes, seen = [], set()
+    shapes, seen = [], set()
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):
                 output.write(sample.image.tobytes() + sample.mask.tobytes())
-                sizes.append(sample.mask.shape)
+                if output.tell() > limit:
+                    raise OSError(errno.EFBIG, "decoded images are more than data.cache_gib allows")
+                shapes.append(sample.mask.shape)
                 seen |= labels_in(sample.mask)
         partial.replace(file)
-        partial.write_text(json.dumps({"sizes": sizes, "seen": sorted(seen)}))
+        partial.write_text(json.dumps({"sizes": shapes, "seen": sorted(seen)}))
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)

@@ -83,6 +83,10 @@ class Splits:
         for split in splits:
             self.require(split)
         store = find_store(self.config["cache"], self.config["cache_gib"])
+        if store is not None and not self.config["check"] and self.config["cache"] != "auto":
+            raise UserError(
+                f"data.cache={self.config['cache']}: is filled while every file is checked; set data.check=true"
+            )
         # By source, so that all folds share one cache.
         for source in dict.fromkeys(self.sources[split] for split in splits) if self.config["check"] else ():
             reader = self._read(source)

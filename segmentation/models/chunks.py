@@ -8,12 +8,6 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 
-def can_be_chunked(cell: Any) -> bool:
-    """Whether a recurrent network has the attributes of torch's, and names its parameters as those do."""
-    names = {name.rpartition("_l")[0] for name, _ in cell.named_parameters()}
-    return all(hasattr(cell, name) for name in ("num_layers", "bidirectional", "hidden_size")) and "" not in names
-
-
 def scan_in_chunks(cell: Any, sequences: Tensor, size: int) -> Tensor:
     """What `cell(sequences)[0]` is, computed chunk by chunk, each again when its gradient is asked for.
 

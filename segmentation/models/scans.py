@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segmentation.errors import UserError, nearest
 from segmentation.models import orders
-from segmentation.models.chunks import can_be_chunked, scan_in_chunks
+from segmentation.models.chunks import scan_in_chunks
 from segmentation.models.minimal import MinGRU, MinLSTM
 from segmentation.targets import by_name
 
@@ -140,8 +140,8 @@ class Scan(nn.Module):
             )
         except (TypeError, ValueError) as error:
             raise UserError(f"lstm.cell={cell}: refuses the arguments of torch's LSTM: {error}") from error
-        if chunk is not None and not can_be_chunked(self.cell):
-            raise UserError(f"lstm.chunk={chunk}: {cell} has not the parameters of torch's LSTM; set lstm.chunk=null")
+        if chunk is not None and type(self.cell) not in CELLS.values():  # what another adds, chunks would leave out
+            raise UserError(f"lstm.chunk={chunk}: splits only {', '.join(CELLS)}, not {cell}; set lstm.chunk=null")
         self._plans: dict[tuple[int, int, torch.device], Plan] = {}
 
     def plan(self, height: int, width: int, device: torch.device) -> Plan:
