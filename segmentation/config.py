@@ -27,7 +27,9 @@ class BackboneConfig:
         None  # 8, 16 or 32: pixels of the input a position of the last map stands for; null: the decoder's own
     )
     checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them: less memory
-    args: dict[str, Any] = field(default_factory=dict)  # further keywords of timm.create_model (drop_path_rate: 0.1)
+    args: dict[str, Any] = field(
+        default_factory=dict
+    )  # further keywords of timm.create_model (+backbone.args.drop_path_rate=0.1)
 
 
 @dataclass

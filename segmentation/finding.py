@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from pytorch_lightning.tuner.tuning import Tuner
 
 from segmentation.analysis import plots
+from segmentation.callbacks import ProgressBar
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError, nearest
+from segmentation.freezing import Freeze, FreezeBatchNorm
 from segmentation.task import Task
 from segmentation.train import build_task
 from segmentation.trainer import build_trainer
@@ -39,6 +41,8 @@ def find(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     wanted = settings["find"]
     if wanted not in FINDERS:
         raise UserError(f"find={wanted}: no such choice; {nearest(wanted, FINDERS)}")
+    if str(settings["trainer"]["devices"]) != "1" or settings["trainer"]["num_nodes"] != 1:
+        raise UserError(f"find={wanted}: asks one device; leave trainer.devices at 1")
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = DataModule(settings["data"], settings["augment"], settings["seed"])
     data.prepare("train", "val")
@@ -46,6 +50,12 @@ def find(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key, value in found.items():
         print(f"{key}={value}")
     return found
+
+
+def changing(settings: Settings) -> list[pl.Callback]:
+    """The callbacks of the training that change what it does, and its progress bar; the others keep what it leaves."""
+    found = instantiate(settings["callbacks"]).values()
+    return [callback for callback in found if isinstance(callback, Freeze | FreezeBatchNorm | ProgressBar)]
 
 
 def search_trainer(config: Mapping[str, Any], folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
@@ -87,7 +97,7 @@ def find_lr(settings: Settings, task: Task, data: DataModule, folder: Path) -> d
     """The rate at which the loss falls fastest while the rate grows from step to step (Smith, 2017)."""
     rates = np.geomspace(LEAST, MOST, STEPS).tolist()
     search = RateSearch(rates, settings["optimizer"]["lr"])
-    search_trainer(settings["trainer"], folder, instantiate(settings["callbacks"]["progress"]), search).fit(task, data)
+    search_trainer(settings["trainer"], folder, *changing(settings), search).fit(task, data)
     found = suggest(rates, search.losses)
     plots.save(draw(rates, search.losses, found), folder / "plots" / "lr_finder.png")
     return {"optimizer.lr": float(f"{found:.2g}")}
@@ -134,7 +144,7 @@ def draw(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> 
 def find_batch_size(settings: Settings, task: Task, data: DataModule, folder: Path) -> dict[str, Any]:
     """The largest power of two that fits into the device's memory, at most the number of training images."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # the tuner leaves a checkpoint where it is stopped
-        trainer = search_trainer(settings["trainer"], Path(scratch))
+        trainer = search_trainer(settings["trainer"], Path(scratch), *changing(settings))
         if trainer.strategy.root_device.type == "cpu":
             raise UserError("find=batch_size: asks how much a GPU's memory holds, and this training is on a CPU")
         return {"data.batch_size": largest_batch(task, data, trainer)}

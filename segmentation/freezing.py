@@ -27,6 +27,9 @@ class Freeze(pl.Callback):
     """
 
     def __init__(self, parts: Sequence[str] = (), backbone_stages: int = 0, epochs: int | None = None) -> None:
+        if epochs is not None and epochs < 1:
+            raise UserError(f"callbacks: freezing for epochs={epochs}: give at least 1, or null for ever")
+        parts = [parts] if isinstance(parts, str) else parts
         self.parts, self.backbone_stages, self.epochs = tuple(parts), backbone_stages, epochs
         self.frozen: list[nn.Parameter] = []
         self.norms: list[_BatchNorm] = []
@@ -47,6 +50,10 @@ class Freeze(pl.Callback):
         if not chosen:
             raise UserError("callbacks: nothing to freeze; give parts or backbone_stages")
         self.frozen = [parameter for parameter in network.parameters() if id(parameter) in chosen]
+        if self.epochs is None and len(self.frozen) == sum(
+            parameter.requires_grad for parameter in network.parameters()
+        ):
+            raise UserError("callbacks: the whole network is frozen, and nothing is left to train")
         self.norms = [norm for norm in batch_norms(network) if all(id(own) in chosen for own in norm.parameters())]
         if self.epochs is None:
             for parameter in self.frozen:
@@ -107,5 +114,7 @@ def find_part(network: Network, name: str) -> nn.Module:
     """A module of the network by its dotted name, or a UserError with the nearest ones."""
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if name not in modules or not name:
-        raise UserError(f"callbacks: the network has no part {name!r}; {nearest(name, list(modules))}")
+        raise UserError(
+            f"callbacks: the network has no part {name!r}; {nearest(name, [known for known in modules if known])}"
+        )
     return modules[name]

@@ -1,5 +1,6 @@
 """`python -m segmentation.predict`: class masks and overlays for images, or an overlay video."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation.cli import command
 from segmentation.config import PredictConfig
 from segmentation.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def predict(
@@ -40,6 +43,8 @@ def predict(
         The masks, or the video, written.
     """
     options = {**asdict(PredictConfig()), **(options or {})}
+    if options["fps"] is not None and options["fps"] <= 0:
+        raise UserError(f"fps={options['fps']}: give more than 0, or null")
 
     from segmentation.inference.sources import VIDEOS
 
@@ -103,12 +108,14 @@ def predict_video(
     frames = Video(source)
     stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
     with VideoFile(target, options["fps"] or frames.fps) as video, Pieces(frames.count) as bar:
-        images = ((Path(f"{number}.png"), frame) for number, frame in enumerate(frames))
+        images = ((Path(f"{place}.png"), frame) for place, frame in enumerate(frames))
         for _, image, maps in stream(images, output, bar.begin, bar.seen):
             video.add(overlay(image, maps.mask, stream.meta["colours"]))
             bar.done()
     if video.writer is None:
         raise UserError(f"input={source}: no frame in it could be decoded")
+    if video.count < frames.count:
+        log.warning(f"input={source}: {video.count} of its {frames.count} frames could be decoded")
     return target
 
 

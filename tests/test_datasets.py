@@ -250,6 +250,8 @@ def spoil_json(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None
         (spoil_json(lambda content: content["images"][0].update(width=4)), "3x2, but instances_train2017.json says"),
         (spoil_json(lambda content: content["categories"].pop(1)), "has no category 'dog'"),
         (spoil_json(lambda content: content["annotations"][0].update(segmentation=[[1]])), "cannot be drawn"),
+        (spoil_json(lambda content: content["annotations"][0].update(segmentation=[])), "a box without an outline"),
+        (spoil_json(lambda content: content["images"].append(content["images"][0])), "names must be unique"),
     ],
 )
 def test_broken_annotations_are_named(spoil: Any, said: str, compose: Compose, tmp_path: Path) -> None:

@@ -162,3 +162,62 @@ def test_every_source_is_complete(path: Path) -> None:
         assert file["url"].startswith("http")
     if path.stem != "synthetic":
         assert bool(source.get("files")) != bool(source.get("note"))
+
+
+def test_archives_of_one_name_are_all_fetched(server: Server, tmp_path: Path) -> None:
+    """As those servers have it whose addresses all end in /content."""
+    both = [offer(server, f"{part}/content", zipped(**{part: b"1"}))["files"][0] for part in ("images", "masks")]
+    with pytest.raises(UserError, match="two are called 'content'; give each a name"):
+        download({"files": both}, str(tmp_path), "it")
+    named = [file | {"name": f"{place}.zip"} for place, file in enumerate(both)]
+    download({"files": named}, str(tmp_path), "it")
+    assert (tmp_path / "images").exists()
+    assert (tmp_path / "masks").exists()
+
+
+def test_another_checksum_is_another_archive(server: Server, tmp_path: Path) -> None:
+    for content in (b"1", b"2"):
+        download(offer(server, "a.zip", zipped(a=content)), str(tmp_path), "it")
+        assert (tmp_path / "a").read_bytes() == content
+
+
+def test_what_the_user_fetched_is_used_and_stays_his(server: Server, tmp_path: Path) -> None:
+    source = offer(server, "a.zip", zipped(a=b"1"))
+    (tmp_path / "a.zip").write_bytes(b"half of it")
+    with pytest.raises(UserError, match=r"a\.zip: its md5 is .* remove it, or fetch it again"):
+        download(source, str(tmp_path), "it")
+    assert (tmp_path / "a.zip").read_bytes() == b"half of it"
+    (tmp_path / "a.zip").write_bytes(server.content["a.zip"])
+    download(source, str(tmp_path), "it")
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert (tmp_path / "a.zip").exists()
+    assert server.ranges == []
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is a folder, where the archive has a file"):
+        download(offer(server, "a.zip", zipped(images=b"1")), str(tmp_path), "it")
+    assert (tmp_path / "images" / "mine.txt").exists()
+
+
+def test_a_file_beside_the_folder_that_is_stripped_is_left_out(server: Server, tmp_path: Path) -> None:
+    download(offer(server, "a.zip", zipped(**{"README": b"1", "top/a": b"2"}), strip=1), str(tmp_path), "it")
+    assert (tmp_path / "a").read_bytes() == b"2"
+    assert not (tmp_path / "README").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"checksum": None}, "give its checksum, as sha256:"),
+        ({"checksum": "crc:1"}, "give its checksum"),
+        ({"url": "a.zip"}, "url=a.zip: give an address"),
+    ],
+)
+def test_what_a_source_lacks_is_named(change: dict[str, Any], said: str, server: Server, tmp_path: Path) -> None:
+    source = offer(server, "a.zip", zipped(a=b"1"))
+    source["files"][0] |= change
+    with pytest.raises(UserError, match=said):
+        download(source, str(tmp_path), "it")

@@ -39,6 +39,16 @@ def test_what_cannot_be_found_is_named(tiny: Compose, tmp_path: Path) -> None:
         train(tiny("find=rate", f"output={tmp_path / 'run'}"))
 
 
+def test_a_search_freezes_what_the_training_would(tiny: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to freeze"):
+        train(tiny("find=lr", "callbacks=freeze", f"output={tmp_path / 'run'}"))
+
+
+def test_a_search_asks_one_device(tiny: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="find=lr: asks one device"):
+        train(tiny("find=lr", "trainer.devices=2", f"output={tmp_path / 'run'}"))
+
+
 @pytest.mark.parametrize(("fits", "expected"), [(4, 4), (99, 8)])
 def test_the_largest_batch_that_fits(
     fits: int, expected: int, tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

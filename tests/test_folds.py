@@ -111,3 +111,19 @@ def test_impossible_folds_are_named(words: list[str], said: str, compose: Compos
     with pytest.raises(UserError) as caught:
         load(compose, tmp_path, *words).reader("train")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("'X(\\d+)'", "names no group of 10 samples"),
+        ("'^(x)?'", "names no group of 10 samples"),
+        ("abc", "put what names the video in parentheses"),
+        ("'('", "not a regular expression"),
+    ],
+)
+def test_groups_that_are_none_are_named(group: str, said: str, compose: Compose, tmp_path: Path) -> None:
+    tree(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load(compose, tmp_path, "data.folds=2", f"data.group={group}").reader("train")
+    assert said in str(caught.value)

@@ -1,5 +1,6 @@
 """Options of a training beside its network: each does what it says, and nothing else."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
+from segmentation.evaluate import described_data, evaluate
 from segmentation.freezing import Freeze, FreezeBatchNorm, batch_norms
 from segmentation.models.files import load_model
 from segmentation.models.network import Network, build_network
@@ -145,6 +147,8 @@ def test_frozen_batch_norms_keep_all_they_have(fit: Fit) -> None:
         (Freeze(["backbon"]), "the network has no part 'backbon'; did you mean 'backbone'"),
         (Freeze(), "nothing to freeze"),
         (Freeze(backbone_stages=9), "this backbone has 5 stages"),
+        (Freeze("backbon"), "the network has no part 'backbon'; did you mean 'backbone'"),
+        (Freeze(["backbone", "decoder", "lstm", "classifier"]), "the whole network is frozen"),
     ],
 )
 def test_what_cannot_be_frozen_is_named(callback: Freeze, said: str, fit: Fit) -> None:
@@ -153,12 +157,25 @@ def test_what_cannot_be_frozen_is_named(callback: Freeze, said: str, fit: Fit) -
     assert said in str(caught.value)
 
 
-def test_the_average_of_the_weights_is_what_is_judged_and_saved(tiny: Compose, tmp_path: Path) -> None:
+def test_the_average_of_the_weights_is_what_is_judged_and_saved(
+    tiny: Compose, compose: Compose, tmp_path: Path
+) -> None:
     found = {}
     for name, words in {"plain": (), "mean": ("callbacks=ema", "callbacks.ema.decay=0.5")}.items():
-        train(tiny("trainer.max_epochs=2", *words, f"output={tmp_path / name}"))
+        train(tiny(*words, f"output={tmp_path / name}"))
         best = torch.load(tmp_path / name / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
         saved, _ = load_model(tmp_path / name)
+        last = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        if name == "mean":  # not the weights behind it
+            rows = [row["val/mean_iou"] for row in json.loads((tmp_path / name / "history.json").read_text())]
+            words = [f"model={tmp_path / name}", "split=val", "data=synthetic", "data.size=[32,48]"]
+            config = compose(*words, "data.splits={val:3}", "accelerator=cpu", name="evaluate")
+            scores = evaluate(config, described_data(config, words, chosen=True), tmp_path / "again")
+            assert scores["mean_iou"] == pytest.approx(max(rows), abs=1e-6)
+            means = {key[8:]: value for key, value in last["state_dict"].items() if key.startswith("network.")}
+            behind = {key[8:]: v for key, v in last["current_model_state"].items() if key.startswith("network.")}
+            assert not changed(saved.state_dict(), means)
+            assert changed(saved.state_dict(), behind)
         assert not changed(saved.state_dict(), {key[8:]: v for key, v in best.items() if key.startswith("network.")})
         found[name] = saved.state_dict()
     assert "backbone.model.conv1.0.weight" in changed(found["plain"], found["mean"])
@@ -260,6 +277,21 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(name: str) -> None:
     for key, value in plain.items():
         assert torch.allclose(value, thrifty[key], atol=1e-6), key
     assert kept(nets[1]) < kept(nets[0])
+
+
+def test_stages_are_found_where_activations_are_computed_again() -> None:
+    torch.manual_seed(0)
+    plain = build_network(settings.model("resnet18"), 3).train()
+    thrifty = build_network(settings.model("resnet18", backbone__checkpointing=True), 3).train()
+    before = copy_of(thrifty)
+    assert stages(thrifty) == stages(plain)
+    assert not changed(before, thrifty.state_dict())
+    assert thrifty.backbone.training
+
+
+def test_freezing_for_no_epoch_is_refused() -> None:
+    with pytest.raises(UserError, match="epochs=0: give at least 1"):
+        Freeze(["backbone"], epochs=0)
 
 
 def test_drop_path_acts_in_training_alone() -> None:

@@ -108,6 +108,17 @@ def test_probabilities_and_uncertainty_are_those_of_the_mask(mode: str, model: P
     assert {path.name for path in (tmp_path / "less").iterdir()} == {"night", "overlays"}
 
 
+def test_frames_come_in_the_order_of_their_numbers(model: Path, tmp_path: Path) -> None:
+    source = store(tmp_path / "in", frame_1=scene(), frame_10=scene(), frame_2=scene())
+    assert list(run(model, source, tmp_path / "out")) == ["frame_1.png", "frame_2.png", "frame_10.png"]
+
+
+def test_a_folder_called_as_an_output_is_refused(model: Path, tmp_path: Path) -> None:
+    store(tmp_path / "in" / "overlays", a=scene())
+    with pytest.raises(UserError, match="a folder of this name is written to"):
+        run(model, tmp_path / "in", tmp_path / "out")
+
+
 def test_entropy_is_0_where_sure_and_1_where_all_are_alike() -> None:
     assert entropy(torch.tensor([[[1.0]], [[0.0]], [[0.0]]])).item() == 0
     assert entropy(torch.full((4, 1, 1), 0.25)).item() == pytest.approx(1)
@@ -150,6 +161,8 @@ def test_a_glob_takes_what_fits_it(model: Path, tmp_path: Path) -> None:
         ("nowhere", {}, "no such file or folder"),
         ("*.jpg", {}, "no image in it"),
         ("a.png", {"mode": "windows"}, "mode=windows: no such choice; did you mean 'window'"),
+        ("a.png", {"window": {"size": [8, 8], "overlap": 0.25}}, "window: without mode=window"),
+        ("a.png", {"fps": 0}, "fps=0: give more than 0"),
         ("a.png", {"batch_size": 0}, "batch_size=0: give at least 1"),
         (
             "a.png",
@@ -225,4 +238,4 @@ def test_a_prediction_that_fails_leaves_no_mask(model: Path, tmp_path: Path, mon
     with pytest.raises(OSError, match="disk full"):
         run(model, source, tmp_path / "out", uncertainty=True, probabilities=True)
     assert not list((tmp_path / "out").glob("*.png"))
-    assert not list((tmp_path / "out").rglob("*.npy"))
+    assert not list((tmp_path / "out").rglob("*.npy*"))

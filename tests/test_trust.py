@@ -63,3 +63,18 @@ def test_a_cell_or_an_order_is_not_imported_from_anywhere(key: str, name: str, t
     (tmp_path / "model.json").write_text(json.dumps({"format": 1, "model": model, "meta": {"classes": ["a", "b"]}}))
     with pytest.raises(UserError, match=rf"lstm\.{key} names '{name}'"):
         rebuild(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["${cmd}", "${oc.env:X}", "system", ""])
+def test_a_name_that_is_only_made_while_building_is_no_name(target: str, tmp_path: Path) -> None:
+    evil = {"cmd": "pathlib.Path.touch", "extra": {"_target_": target, "_args_": [str(tmp_path / "pwned")]}}
+    for lstm in (
+        evil,
+        {"_target_": "segmentation.models.spatial_lstm.SpatialLSTM", "cell": "${cmd}", "cmd": "os.system"},
+    ):
+        model = {"backbone": {"name": "resnet18"}, "decoder": {}, "lstm": lstm}
+        description = {"format": 1, "model": model, "meta": {"classes": ["a", "b"]}}
+        (tmp_path / "model.json").write_text(json.dumps(description))
+        with pytest.raises(UserError, match="not the project's own"):
+            rebuild(tmp_path)
+    assert not (tmp_path / "pwned").exists()

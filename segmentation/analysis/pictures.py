@@ -47,13 +47,19 @@ def changes(truth: Labels, before: Labels, after: Labels, ignore_index: int) -> 
 
 def save_mask(path: Path, mask: Pixels, colours: Colours) -> None:
     """Write labels [H, W] as a palette PNG: class indices to a program, colours to an eye."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask)
     picture.putpalette(palette(colours).flatten().tolist())
-    picture.save(path)
+    save_picture(path, picture)
 
 
 def save_image(path: Path, image: Pixels) -> None:
     """Write RGB [H, W, 3] as a PNG."""
+    save_picture(path, Image.fromarray(image))
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
+    partial = path.with_name(f"{path.name}.partial")
+    picture.save(partial, format="PNG")
+    partial.replace(path)

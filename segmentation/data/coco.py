@@ -59,6 +59,10 @@ class CocoReader:
         self.images = {Path(entry["file_name"]).with_suffix("").as_posix(): entry for entry in content["images"]}
         self.paths = {name: pattern.fill(entry["file_name"]) for name, entry in self.images.items()}
         self.names = sorted(self.images)
+        if len(self.images) < len(content["images"]):
+            raise UserError(
+                f"{self.file}: two images differ by their ending alone, or not at all; names must be unique"
+            )
         self.objects: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by image
         for entry in content["annotations"]:
             self.objects[entry["image_id"]].append(entry)
@@ -80,12 +84,12 @@ class CocoReader:
             height, width = image.shape[:2]
             raise UserError(f"{self.paths[name]}: {width}x{height}, but {self.file.name} says otherwise")
         mask = np.full(image.shape[:2], self.background, np.uint8)
-        for found in sorted(self.objects[entry["id"]], key=lambda found: -found.get("area", 0)):
+        drawn = [(self.draw(found, entry["height"], entry["width"]), found) for found in self.objects[entry["id"]]]
+        for pixels, found in sorted(drawn, key=lambda pair: -float(pair[1].get("area", pair[0].sum()))):
             label = self.label_of.get(found["category_id"])
             if label is None and self.background != self.void:
                 continue
-            crowd = bool(found.get("iscrowd"))
-            mask[self.draw(found, entry["height"], entry["width"])] = self.void if crowd or label is None else label
+            mask[pixels] = self.void if label is None or found.get("iscrowd") else label
         return Sample(image, mask, name)
 
     def draw(self, found: dict[str, Any], height: int, width: int) -> Pixels:
@@ -93,6 +97,8 @@ class CocoReader:
         from pycocotools import mask as runs
 
         shape = found["segmentation"]
+        if not shape:
+            raise UserError(f"{self.file}: annotation {found.get('id')} is a box without an outline; take it out")
         try:
             if isinstance(shape, list):
                 shape = runs.merge(runs.frPyObjects(shape, height, width))

@@ -1,13 +1,13 @@
 """Fetching a data set: resumable, checked, and unpacked so that a folder is there whole or not at all."""
 
 import hashlib
-import shutil
+import http.client
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ from segmentation.lock import turn
 
 CHUNK = 2**20  # bytes
 TIMEOUT = 60  # seconds without a byte
+KINDS = ("sha256", "sha1", "md5")  # of checksums
 
 
 def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
@@ -39,26 +40,46 @@ def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
         raise UserError(f"data.download: {name} cannot be fetched by a program; {source.get('note', 'see its page')}")
     if root is None:
         raise UserError("data.root: not set; give the folder to download to, data.root=/path")
+    check_source(source["files"])
     folder = Path(root)
     folder.mkdir(parents=True, exist_ok=True)
     for file in source["files"]:
-        done = folder / f".{archive_name(file['url'])}.done"
+        name = archive_name(file)
+        done = folder / f".{name}.{file['checksum'].rpartition(':')[2][:12]}.done"
         with turn(folder / "download"):
             if not done.exists():
-                archive = fetch(file["url"], file["checksum"], folder)
+                there = (folder / name).exists()  # fetched by hand: the user's own
+                archive = fetch(file["url"], file["checksum"], folder / name)
                 unpack(archive, folder / file.get("into", "."), file.get("strip", 0))
                 done.touch()
-                archive.unlink()
+                if not there:
+                    archive.unlink()
 
 
-def archive_name(url: str) -> str:
-    """The last part of an address."""
-    return PurePosixPath(unquote(urlsplit(url).path)).name or "archive"
+def check_source(files: Sequence[Mapping[str, Any]]) -> None:
+    """Raise a UserError for a description of archives that cannot be meant."""
+    for file in files:
+        if urlsplit(str(file.get("url"))).scheme not in ("http", "https"):
+            raise UserError(f"data.source.files: url={file.get('url')}: give an address, https://...")
+        kind, _, digest = str(file.get("checksum")).partition(":")
+        if kind not in KINDS or not digest:
+            raise UserError(
+                f"data.source.files: {file['url']}: give its checksum, as {KINDS[0]}:... ({', '.join(KINDS)})"
+            )
+    names = [archive_name(file) for file in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"data.source.files: two are called {name!r}; give each a name of its own (name: ...)")
 
 
-def fetch(url: str, checksum: str, folder: Path) -> Path:
-    """A file from the web, in a folder; what an earlier try left of it is not fetched again."""
-    target = folder / archive_name(url)
+def archive_name(file: Mapping[str, Any]) -> str:
+    """What an archive is called here: its own `name`, or the last part of its address."""
+    return str(file.get("name") or PurePosixPath(unquote(urlsplit(file["url"]).path)).name or "archive")
+
+
+def fetch(url: str, checksum: str, target: Path) -> Path:
+    """A file from the web; what an earlier try left of it is not fetched again."""
+    there = target.exists()
     partial = target.with_name(f"{target.name}.partial")
     if not target.exists():
         try:
@@ -67,7 +88,7 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
             raise UserError(
                 f"data.download: {url}: {error.code} {error.reason}; try again, or fetch it by hand"
             ) from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"data.download: {url}: {reason}; the same command goes on where it stopped") from None
         partial.replace(target)
@@ -75,6 +96,8 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
     with target.open("rb") as content:
         found = hashlib.file_digest(content, kind).hexdigest()
     if found != expected:
+        if there:
+            raise UserError(f"{target}: its {kind} is {found}, not {expected}; remove it, or fetch it again")
         target.unlink()
         raise UserError(f"data.download: {url}: its {kind} is {found}, not {expected}; try again, or fetch it by hand")
     return target
@@ -131,7 +154,7 @@ def unpack(archive: Path, target: Path, strip: int) -> None:
             raise UserError(f"data.download: {archive}: cannot be unpacked: {error}") from None
         entries = list(place.iterdir())
         for _ in range(strip):
-            entries = [inner for entry in entries for inner in entry.iterdir()]
+            entries = [inner for entry in entries if entry.is_dir() for inner in entry.iterdir()]
         for entry in entries:
             merge(entry, target / entry.name)
 
@@ -150,6 +173,7 @@ def merge(entry: Path, target: Path) -> None:
     if entry.is_dir() and target.is_dir():
         for inner in entry.iterdir():
             merge(inner, target / inner.name)
+    elif target.is_dir():
+        raise UserError(f"data.download: {target} is a folder, where the archive has a file; move it away")
     else:
-        shutil.rmtree(target) if target.is_dir() else None
         entry.replace(target)

@@ -26,6 +26,7 @@ class Splits:
         self.listings = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
         if not self.listings:
             raise UserError(self._nothing())
+        self.pattern = compile_group(config["group"])
         self.folds = None if config["folds"] is None else Folds(config["folds"], config["fold"], config["fold_seed"])
         self.sources = find_sources(self.listings, self.folds)  # split -> that of the data set from which it is taken
         self._whole: dict[str, Reader] = {}  # by source
@@ -55,7 +56,8 @@ class Splits:
             source = self.sources[split]
             reader = self._read(source)
             if self.folds is not None and source == "train":
-                reader = reader.select(self.folds.positions(split, self.group(reader.names) or reader.names))
+                groups = self.group(reader.names, strict=True) or reader.names
+                reader = reader.select(self.folds.positions(split, groups))
             self._readers[split] = reader
         return self._readers[split]
 
@@ -96,14 +98,33 @@ class Splits:
             reader.check()
         self._readers.clear()
 
-    def group(self, names: Sequence[str]) -> list[str] | None:
+    def group(self, names: Sequence[str], *, strict: bool = False) -> list[str] | None:
         """The video of every sample, by `data.group`; None where the data set does not say. A name that the expression
-        does not fit is a video of its own.
+        does not fit is a video of its own, or where this is `strict` an error: its video might be in two splits.
         """
-        if self.config["group"] is None:
+        if self.pattern is None:
             return None
-        matches = [(name, re.match(self.config["group"], name)) for name in names]
-        return [match[1] if match else name for name, match in matches]
+        matches = [(name, self.pattern.match(name)) for name in names]
+        strange = [name for name, match in matches if match is None or match[1] is None]
+        if strict and strange:
+            raise UserError(
+                f"data.group={self.config['group']}: names no group of {len(strange)} samples, {strange[0]!r} for one; "
+                "mend the expression, or let every image be its own by data.group=null"
+            )
+        return [str(match[1]) if match and match[1] is not None else name for name, match in matches]
+
+
+def compile_group(expression: str | None) -> re.Pattern[str] | None:
+    """`data.group` as an expression with a group, or a UserError."""
+    if expression is None:
+        return None
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise UserError(f"data.group={expression}: not a regular expression: {error}") from None
+    if pattern.groups < 1:
+        raise UserError(f"data.group={expression}: put what names the video in parentheses, such as '^([^_]+)'")
+    return pattern
 
 
 def check_labels(classes: Sequence[str], colours: Sequence[Sequence[int]], ignore_index: int) -> None:

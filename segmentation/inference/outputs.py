@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segmentation.analysis.pictures import overlay, save_image, save_mask
+from segmentation.analysis.pictures import overlay, save_image, save_mask, save_picture
 from segmentation.data.images import Pixels
 from segmentation.errors import UserError
 from segmentation.inference.windows import Part
@@ -47,6 +47,12 @@ class Maps:
     def _partial(file: Path) -> Path:
         return file.with_name(f"{file.name}.partial")
 
+    def discard(self) -> None:
+        """Leave nothing of what was begun."""
+        if self.file is not None:
+            self.probabilities = None
+            self._partial(self.file).unlink(missing_ok=True)
+
     def add(self, part: Part) -> None:
         """Take a part in."""
         height, width = part.probabilities.shape[1:]
@@ -58,7 +64,14 @@ class Maps:
             self.probabilities[(slice(None), *place)] = part.probabilities.half().cpu().numpy()
 
     def write(self, folder: Path, name: Path, image: Pixels, colours: Sequence[Sequence[int]]) -> Path:
-        """Write the mask, the overlay and what else is kept, and return the mask's path."""
+        """Write the mask, the overlay and what else is kept, and return the mask's path; the mask comes last."""
+        try:
+            return self._write(folder, name, image, colours)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _write(self, folder: Path, name: Path, image: Pixels, colours: Sequence[Sequence[int]]) -> Path:
         save_image(folder / "overlays" / name, overlay(image, self.mask, colours))
         if self.uncertainty is not None:
             save_map(folder / "uncertainty" / name, self.uncertainty)
@@ -80,10 +93,9 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 def save_map(path: Path, values: Pixels) -> None:
     """Write bytes [H, W] as a palette PNG: the bytes to a program, viridis to an eye."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(values)
     picture.putpalette(VIRIDIS.tobytes())
-    picture.save(path)
+    save_picture(path, picture)
 
 
 class VideoFile:
@@ -98,6 +110,7 @@ class VideoFile:
         self.path, self.fps = path, fps
         self.partial = path.with_name(f"{path.stem}.partial.mp4")
         self.writer: cv2.VideoWriter | None = None
+        self.count = 0  # frames so far
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +126,7 @@ class VideoFile:
                 raise UserError(f"output={self.path}: OpenCV cannot write this video")
         if (width, height) != self.size:
             frame = cv2.resize(frame, self.size).astype(np.uint8)
+        self.count += 1
         self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:

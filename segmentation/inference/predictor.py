@@ -1,11 +1,13 @@
 """From images as arrays to class probabilities, in the way that a command's options say."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from segmentation.config import WindowConfig
 from segmentation.data.augment import resize_image
 from segmentation.data.images import Pixels
 from segmentation.errors import UserError, nearest
@@ -36,9 +38,11 @@ def windowed(network: nn.Module, options: Mapping[str, Any], size: Sequence[int]
         raise UserError(f"mode={options['mode']}: no such choice; {nearest(options['mode'], MODES)}")
     if options["batch_size"] < 1:
         raise UserError(f"batch_size={options['batch_size']}: give at least 1")
-    if options["mode"] == "resize":
-        return None
     window = options["window"]
+    if options["mode"] == "resize":
+        if window != asdict(WindowConfig()):
+            raise UserError("window: without mode=window no windows are cut; add it")
+        return None
     height, width = window["size"] or size or FALLBACK
     return Windowed(network, (height, width), window["overlap"], options["batch_size"])
 
@@ -84,7 +88,8 @@ class Predictor:
         """Probabilities of an image [H, W, 3], part by part, without holding all of them."""
         assert self.windowed is not None
         with torch.inference_mode():
-            yield from self.windowed.parts(self.tensor(image), seen)
+            # On the host: only the windows go to the device, whose memory need not hold the image.
+            yield from self.windowed.parts(torch.from_numpy(image).permute(2, 0, 1), seen, self.device)
 
     def tensor(self, image: Pixels) -> Tensor:
         """An image [H, W, 3] as uint8 [3, H, W] on the device."""

@@ -1,6 +1,7 @@
 """What a prediction is asked for: an image, a folder, a glob, a video; and how the outputs are called."""
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from segmentation.data.images import Pixels
 from segmentation.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+OWN = ("overlays", "uncertainty", "probabilities")  # folders beside the masks
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
 
@@ -31,21 +33,30 @@ def find_images(source: str, output: Path) -> tuple[Path, list[Path]]:
     else:
         raise UserError(f"input={source}: no such file or folder")
     inside = output.resolve() != root.resolve() and output.resolve().is_relative_to(root.resolve())
-    paths = sorted(
+    wanted = (
         path
         for path in found
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
         and not (inside and path.resolve().is_relative_to(output.resolve()))
     )
+    paths = sorted(wanted, key=in_order)
     if not paths:
         raise UserError(f"input={source}: no image in it; their names end in {', '.join(sorted(SUFFIXES))}")
     return root, paths
 
 
+def in_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts by numbers where names have them: frame 2 comes before frame 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
 def name_outputs(paths: list[Path], root: Path) -> dict[Path, Path]:
     """Where each mask goes below the output folder: its place as a .png, by its whole name where two would clash."""
     relative = {path: path.relative_to(root) for path in paths}
+    taken = [place for place in relative.values() if place.parts[0] in OWN]
+    if taken:
+        raise UserError(f"input: {root / taken[0].parts[0]}: a folder of this name is written to; rename it")
     count = Counter(path.with_suffix("") for path in relative.values())
     return {
         path: place.with_suffix(".png") if count[place.with_suffix("")] == 1 else place.with_name(f"{place.name}.png")

@@ -49,9 +49,13 @@ class Stream:
         for name, image in images:
             begin(self.predictor.forwards(image))
             maps = self._maps(image, output, name)
-            for part in self.predictor.parts(image, seen):
-                maps.add(part)
-            yield name, image, maps
+            try:
+                for part in self.predictor.parts(image, seen):
+                    maps.add(part)
+                yield name, image, maps
+            except BaseException:
+                maps.discard()
+                raise
 
     def _whole(self, images: Iterable[Named], output: Path) -> Iterator[tuple[Path, Pixels, Maps]]:
         for _, alike in itertools.groupby(images, key=lambda item: item[1].shape):

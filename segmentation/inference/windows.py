@@ -73,23 +73,30 @@ class Windowed(nn.Module):
             last = min(width, first + self.block)
             yield first, last, [left for left in lefts if left < last and left + reach > first]
 
-    def parts(self, image: Tensor, seen: Callable[[int], object] = lambda windows: None) -> Iterator[Part]:
+    def parts(
+        self,
+        image: Tensor,
+        seen: Callable[[int], object] = lambda windows: None,
+        device: torch.device | None = None,
+    ) -> Iterator[Part]:
         """The probabilities of an image, a few rows at a time, each pixel once.
 
         Args:
             image: uint8 [3, H, W], or floats in 0...1.
             seen: is told after every forward how many windows it took.
+            device: where the network is; None for where the image is.
         """
         height, width = image.shape[-2:]
         rows, columns = min(self.size[0], height), min(self.size[1], width)
         tops = starts(height, rows, self.overlap)
-        weight = torch.outer(hill(rows), hill(columns)).to(image.device)
+        device = image.device if device is None else device
+        weight = torch.outer(hill(rows), hill(columns)).to(device)
         for first, last, lefts in self.strips(width):
             total = norm = torch.zeros(0)
             for top, following in itertools.pairwise([*tops, height]):
                 for some in batches(lefts, self.batch_size):
                     crops = torch.stack([image[:, top : top + rows, left : left + columns] for left in some])
-                    found = self.network(unit(crops)).float().softmax(1) * weight
+                    found = self.network(unit(crops.to(device))).float().softmax(1) * weight
                     if not len(total):
                         total = found.new_zeros(found.shape[1], rows, last - first)
                         norm = found.new_zeros(rows, last - first)

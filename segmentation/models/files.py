@@ -110,12 +110,16 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def dotted_names(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key, name) of everything in a model's description that would be imported."""
+    """(key, name) of everything in a model's description that would be imported, or that would first become a name:
+    interpolations are resolved when the parts are built, and a finished run's description has none.
+    """
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from dotted_names(value, f"{key}.{name}".lstrip("."))
     elif isinstance(node, list):
         for value in node:
             yield from dotted_names(value, key)
-    elif isinstance(node, str) and key.endswith(("._target_", "lstm.order", "lstm.cell")) and "." in node:
-        yield key, node
+    elif isinstance(node, str):
+        named = key.endswith(("lstm.order", "lstm.cell")) and "." in node
+        if key.rpartition(".")[2] == "_target_" or named or "${" in node:
+            yield key, node
