@@ -168,9 +168,9 @@ def test_the_average_of_the_weights_is_what_is_judged_and_saved(
         last = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         if name == "mean":  # not the weights behind it
             rows = [row["val/mean_iou"] for row in json.loads((tmp_path / name / "history.json").read_text())]
-            words = [f"model={tmp_path / name}", "split=val", "data=synthetic", "data.size=[32,48]"]
-            config = compose(*words, "data.splits={val:3}", "accelerator=cpu", name="evaluate")
-            scores = evaluate(config, described_data(config, words, chosen=True), tmp_path / "again")
+            other = [f"model={tmp_path / name}", "split=val", "data=synthetic", "data.size=[32,48]"]
+            config = compose(*other, "data.splits={val:3}", "accelerator=cpu", name="evaluate")
+            scores = evaluate(config, described_data(config, other, chosen=True), tmp_path / "again")
             assert scores["mean_iou"] == pytest.approx(max(rows), abs=1e-6)
             means = {key[8:]: value for key, value in last["state_dict"].items() if key.startswith("network.")}
             behind = {key[8:]: v for key, v in last["current_model_state"].items() if key.startswith("network.")}
