@@ -125,7 +125,7 @@ def test_evaluate_repeats_the_test_to_the_last_pixel(run: Path, compose: Compose
         (["mode=window"], False),  # the scenes are of the training's size: each is one window
         (["tta.flip=true"], True),
         (["tta.scales=[1.5]"], True),
-        (["batch_size=2"], False),
+        (["mode=window", "batch_size=2"], False),
     ],
 )
 def test_evaluate_sees_images_as_asked(
@@ -135,6 +135,12 @@ def test_evaluate_sees_images_as_asked(
     evaluate(config, described_data(config, overrides, chosen=False), tmp_path)
     found, plain = (metrics_of(folder)["confusion_matrix"] for folder in (tmp_path, run))
     assert (found != plain) == differs
+
+
+def test_a_batch_of_windows_needs_windows(run: Path, compose: Compose, tmp_path: Path) -> None:
+    config = compose(f"model={run}", "accelerator=cpu", "batch_size=2", name="evaluate")
+    with pytest.raises(UserError, match=r"batch_size: is of windows; .* data\.eval_batch_size"):
+        evaluate(config, described_data(config, [], chosen=False), tmp_path)
 
 
 def test_windows_are_cut_at_the_images_own_scale(run: Path, compose: Compose) -> None:
