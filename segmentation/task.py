@@ -23,6 +23,11 @@ Batch = Mapping[str, Tensor]  # image uint8 [B, 3, H, W], mask int64 [B, H', W']
 SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """Logits [B, C, H, W] to class indices [B, H, W], the first where several are equal."""
+    return logits.max(1).indices  # argmax takes 1.5 to 20 times as long on a CPU, by the layout
+
+
 class Evaluation(pl.LightningModule):
     """A network judged at the masks' own resolution, by one confusion matrix over the whole split and all processes.
 
@@ -64,7 +69,7 @@ class Evaluation(pl.LightningModule):
         """Logits [B, classes, H', W'] and the predicted classes [B, H', W'], counted in the confusion matrix."""
         mask = batch["mask"]
         logits = self(batch["image"], mask.shape[-2:])
-        prediction = logits.argmax(1)
+        prediction = most_likely(logits)
         self.confusion.update(prediction, torch.where(mask == self.ignore_index, len(self.classes), mask))
         return logits, prediction
 
@@ -132,7 +137,7 @@ class Task(Evaluation):
         if self.aux is not None:
             loss = loss + self.aux(self.loss, mask)
         loss = loss * self.share(labelled.sum())
-        correct = (logits.detach().argmax(1) == mask) & labelled
+        correct = (most_likely(logits.detach()) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         size = len(mask)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
