@@ -1,7 +1,6 @@
 """`data.balance`: rare classes come more often, decided by seed and epoch alone."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,6 @@ from segmentation.data.balance import balanced_shares, shares
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import TrainSampler
 from segmentation.errors import UserError
-from segmentation.models.files import load_model
-from segmentation.train import train
 from tests import settings
 from tests.conftest import Compose
 
@@ -105,22 +102,6 @@ def test_a_sample_drawn_again_looks_different_and_its_first_time_as_ever(tiny: C
     plain, balanced = (one.train_dataloader().dataset for one in (module(tiny), data))
     assert torch.equal(plain[again[:2]]["image"], balanced[again[:2]]["image"])
     assert not torch.equal(balanced[again]["image"], balanced[again[:2]]["image"])
-
-
-@pytest.mark.slow
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Path) -> None:
-    words = ("data.balance=1", "scheduler=constant", "trainer.max_epochs=2", "test=false")
-    train(tiny(*words, f"output={tmp_path / 'straight'}"))
-    halt = "+callbacks.halt._target_=tests.test_options.StopAfterFirst"
-    with pytest.raises(RuntimeError, match="halt"):
-        train(tiny(*words, halt, f"output={tmp_path / 'stopped'}"))
-    train(tiny(*words, f"output={tmp_path / 'stopped'}", f"ckpt={tmp_path / 'stopped' / 'checkpoints' / 'last.ckpt'}"))
-    train(tiny("scheduler=constant", "trainer.max_epochs=2", "test=false", f"output={tmp_path / 'plain'}"))
-    straight, stopped, plain = (
-        load_model(tmp_path / name)[0].state_dict() for name in ("straight", "stopped", "plain")
-    )
-    assert all(torch.equal(value, stopped[name]) for name, value in straight.items())
-    assert any(not torch.equal(value, plain[name]) for name, value in straight.items())
 
 
 def test_a_strength_that_cannot_be_is_named(tiny: Compose) -> None:
