@@ -69,6 +69,7 @@ class DataConfig:
     limit: int | None = None  # take no more samples of each split, for quick tries
     download: bool = False  # fetch what is not there yet into data.root, where that is allowed
     source: dict[str, Any] = field(default_factory=dict)  # see segmentation.data.download
+    balance: float = 0.0  # draw training images with pixels of rare classes more often; 0: all alike, 1: all classes
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
     check: bool = True  # read every file before training begins, and keep what was decoded in the cache
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time

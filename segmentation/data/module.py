@@ -7,9 +7,11 @@ from typing import Any
 import cv2
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation
+from segmentation.data.balance import balanced_shares, check_strength
 from segmentation.data.download import download
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
@@ -55,11 +57,13 @@ class DataModule(pl.LightningDataModule):
         self.colours: list[list[int]] = config["colours"] or default_colours(len(self.classes))
         self.ignore_index: int = config["ignore_index"]
         check_labels(self.classes, self.colours, self.ignore_index)
+        check_strength(config["balance"])
         self.size: list[int] | None = config["size"]
         self.augmentation = Augmentation(augment, self.ignore_index)
         if config["download"]:
             download(config["source"], config["root"], self.name)
         self.splits = Splits(config)
+        self._shares: Tensor | None = None
         self.test_split = "test" if "test" in self.splits.sources else "val"
 
     @property
@@ -113,7 +117,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         reader = self.reader("train")
-        sampler = TrainSampler(len(reader), self.seed, *self._position())
+        sampler = TrainSampler(len(reader), self.seed, *self._position(), self._balanced(reader))
         batches = TrainBatches(sampler, self._batch_size())
         if len(batches) == 0:
             raise UserError(
@@ -121,6 +125,13 @@ class DataModule(pl.LightningDataModule):
             )
         samples = TrainSamples(reader, self.augmentation, self.size, self.seed)
         return self._loader(samples, batch_sampler=batches)
+
+    def _balanced(self, reader: Reader) -> Tensor | None:
+        """How often each sample is drawn, where `data.balance` is not 0."""
+        if self.config["balance"] and self._shares is None:
+            quiet, strength = self._position()[0] > 0, self.config["balance"]
+            self._shares = balanced_shares(reader, strength, len(self.classes), self.ignore_index, quiet=quiet)
+        return self._shares
 
     def val_dataloader(self) -> DataLoader[Item]:
         return self._evaluation_loader("val")

@@ -61,9 +61,9 @@ class TrainSamples(Dataset[Item]):
         self.reader, self.augmentation, self.size, self.seed = reader, augmentation, size, seed
 
     def __getitem__(self, key: Key) -> Item:
-        epoch, index = key
+        index = key[1]
         sample = self.reader[index]
-        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self.seed, *key)).generate_state(1)[0])
         image, mask = self.augmentation(sample.image, sample.mask, seed)
         return to_item(resize_image(image, self.size), resize_mask(mask, self.size), index)
 
