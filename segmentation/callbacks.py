@@ -127,7 +127,7 @@ class ValidationImages(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Evaluation)
         data = data_of(trainer)
-        images = examples(data.reader("val"), self._predictions)
+        images = examples(data, "val", self._predictions)
         self._predictions = {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and images and trainer.is_global_zero:

@@ -24,6 +24,7 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     """
     settings: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
 
+    from segmentation.data.channels import check_channels
     from segmentation.data.download import download
     from segmentation.data.splits import Splits, check_labels, default_colours
 
@@ -32,13 +33,15 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     if settings["colours"] is None:
         settings["colours"] = default_colours(len(settings["classes"]))
     check_labels(settings["classes"], settings["colours"], settings["ignore_index"])
+    check_channels(settings)
     splits = Splits(settings)
 
     from segmentation.survey.findings import Survey, find
     from segmentation.survey.tables import as_json, show
     from segmentation.survey.walk import draw_sheet, walk
 
-    survey = Survey(walk(splits), settings["classes"], settings["colours"], settings["ignore_index"], splits.group)
+    labels = settings["classes"], settings["colours"], settings["ignore_index"]
+    survey = Survey(walk(splits), *labels, splits.group, settings["white"])
     findings = find(survey)
     draw_sheet(survey, splits, SAMPLES, folder / "contact.png")
     return show(as_json(survey, findings, folder), findings)

@@ -62,6 +62,13 @@ class DataConfig:
     classes: list[str] = MISSING
     colours: list[list[int]] | None = None  # an RGB triple for each class, 0-255; null: those of PASCAL VOC
     ignore_index: int = 255  # label of void pixels, which count nowhere
+    channels: int = 3  # of the images and of the network's input; 3 is RGB, which grey images become
+    white: Any = None  # stored value that means 1.0 in files of 16 bits, or one for each channel; null: 65535
+    mean: list[float] | None = (
+        None  # of each channel, in 0...1; null: the backbone's for RGB, their average for one channel, in turn for more
+    )
+    std: list[float] | None = None  # likewise: the network takes the mean off its images, and divides by this
+    shown: list[int] | None = None  # channels that pictures show as red, green, blue, or one in grey; null: the first
     group: str | None = None  # regular expression over a sample's name; its first group names the video
     folds: int | None = None  # deal the training split into so many folds, by group where there are groups, and
     fold: int = 0  # hold this one out as `val`; the data set's own `val` is then tested where it has no `test`
@@ -183,6 +190,7 @@ class PredictConfig(InferenceConfig):
     probabilities: bool = False  # keep every class's, as float16 [C, H, W] in .npy files
     uncertainty: bool = False  # draw the normalised entropy, 0 to 255
     fps: float | None = None  # frames a second of a video of the overlays; null: a video's own, none of images
+    white: Any = None  # as data.white, of these files; null: as in training
     max_pixels: int = 178956970  # of an image; a small file may unpack to more than the memory holds
     accelerator: str = "auto"
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code

@@ -40,7 +40,7 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
 
     def sample_of(name: str) -> tuple[Any, Any]:
         sample = reader[position[name]]
-        return sample.image, sample.mask
+        return data.visible(sample.image), sample.mask
 
     return sample_of
 

@@ -18,7 +18,6 @@ from segmentation.analysis.pictures import save_mask
 from segmentation.card import write_card
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
-from segmentation.data.samples import Reader
 from segmentation.models.files import DESCRIPTION
 from segmentation.task import Batch, Evaluation
 
@@ -51,10 +50,12 @@ def spread(length: int, count: int) -> list[int]:
     return sorted({round(position) for position in np.linspace(0, length - 1, min(count, length))})
 
 
-def examples(reader: Reader, predictions: Mapping[int, Mask]) -> list[tuple[npt.NDArray[np.uint8], Mask, Mask]]:
-    """(image [H, W, 3], truth [H, W], prediction [H, W]) for each predicted index, in the split's order."""
-    samples = [(reader[index], predictions[index]) for index in sorted(predictions)]
-    return [(sample.image, sample.mask, prediction) for sample, prediction in samples]
+def examples(
+    data: DataModule, split: str, predictions: Mapping[int, Mask]
+) -> list[tuple[npt.NDArray[np.uint8], Mask, Mask]]:
+    """(image as RGB [H, W, 3], truth [H, W], prediction [H, W]) for each predicted index, in the split's order."""
+    samples = [(data.reader(split)[index], predictions[index]) for index in sorted(predictions)]
+    return [(data.visible(sample.image), sample.mask, prediction) for sample, prediction in samples]
 
 
 class TestFiles(pl.Callback):
@@ -131,7 +132,7 @@ class TestFiles(pl.Callback):
         seen = sorted(self.confusions)
         shown = [seen[position] for position in spread(len(seen), 6)]
         predictions = {index: np.asarray(Image.open(self.prediction_path(reader.names[index]))) for index in shown}
-        images = examples(reader, predictions)
+        images = examples(data, data.test_split, predictions)
         plots.save(plots.segmented(images, data.classes, data.colours, data.ignore_index), folder / "segmented.png")
         confusion = np.asarray(results["confusion_matrix"])
         plots.save(plots.confusion_matrix(confusion, data.classes), folder / "confusion_matrix.png")

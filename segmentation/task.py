@@ -19,7 +19,7 @@ from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
 
-Batch = Mapping[str, Tensor]  # image uint8 [B, 3, H, W], mask int64 [B, H', W'], index int64 [B]
+Batch = Mapping[str, Tensor]  # image uint8 [B, C, H, W], mask int64 [B, H', W'], index int64 [B]
 SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
 
 
@@ -32,7 +32,7 @@ class Evaluation(pl.LightningModule):
     """A network judged at the masks' own resolution, by one confusion matrix over the whole split and all processes.
 
     Args:
-        network: RGB in 0...1 to class logits.
+        network: images in 0...1 to class logits.
         classes: their names.
         ignore_index: label of void pixels.
         channels_last: lay images out as the convolutions of CPUs and tensor cores want them.
@@ -60,7 +60,7 @@ class Evaluation(pl.LightningModule):
         self.results: dict[str, dict[str, Any]] = {}  # of the last epoch, by stage
 
     def forward(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Images uint8 [B, 3, H, W] to float32 logits [B, classes, *size]."""
+        """Images uint8 [B, C, H, W] to float32 logits [B, classes, *size]."""
         image = image.to(memory_format=self.memory_format, dtype=torch.float32) / 255
         logits: Tensor = self.look(image, size) if self.look else self.network(image, size=size)
         return logits.float()
@@ -103,7 +103,7 @@ class Task(Evaluation):
     """Training: a loss over the pixels, an optimizer with its own rate for the backbone, a schedule over the steps.
 
     Args:
-        network: RGB in 0...1 to class logits.
+        network: images in 0...1 to class logits.
         loss: logits [B, C, H, W] and labels [B, H, W] to a scalar.
         optimizer: name, lr, backbone_lr_factor, weight_decay, args, as in `OptimizerConfig`.
         scheduler: `(optimizer, total_steps)` to a schedule stepped once an optimizer step.

@@ -23,7 +23,7 @@ NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "f
                 "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
                 "data.source", "data.download", "data.check", "data.cache", "data.cache_gib", "data.num_workers",
-                "data.eval_batch_size"}  # fmt: skip
+                "data.eval_batch_size", "data.shown"}  # fmt: skip
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
-    from segmentation.models.files import save_model
+    from segmentation.models.files import META, save_model
     from segmentation.runfiles import TestFiles
     from segmentation.trainer import build_trainer
 
@@ -87,7 +87,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     else:
         load_weights(task, checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):
-        meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
+        meta = {key: getattr(data, key) for key in META}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
     if testing:
         trainer.test(task, data, verbose=False)
@@ -98,10 +98,12 @@ def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     """The network, its loss, optimizer and schedule, from the plain configuration."""
     from hydra.utils import instantiate
 
-    from segmentation.models.network import build_network
+    from segmentation.models.network import Inputs, build_network
     from segmentation.task import Task
 
-    network, loss = build_network(model_settings(settings), len(data.classes)), instantiate(settings["loss"])
+    inputs = Inputs(**{key: settings["data"][key] for key in Inputs._fields})
+    network = build_network(model_settings(settings), len(data.classes), inputs)
+    loss = instantiate(settings["loss"])
     # After all that has random weights, so that without them a training is what it was.
     aux = instantiate(settings["aux"], network=network, num_classes=len(data.classes)) if settings["aux"] else None
     task = Task(

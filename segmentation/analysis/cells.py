@@ -12,7 +12,7 @@ from segmentation.errors import UserError
 ROLES = ("none", "lstm", "control")
 # What tells where, how fast or how far a run went, but not which network was trained in which way.
 NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger", "callbacks")
-NOT_THE_DATA = ("root", "num_workers", "check", "cache", "cache_gib")
+NOT_THE_DATA = ("root", "num_workers", "check", "cache", "cache_gib", "shown")
 CONTROLS = "segmentation.models.controls."
 IDENTITY = f"{CONTROLS}identity"
 

@@ -1,6 +1,7 @@
 """Image files as arrays."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,82 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from segmentation.data.bands import Bands, as_unsigned, read_bands
 from segmentation.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
+White = int | Sequence[int] | None
+MODES = {"1": "L", "L": "L", "LA": "LA", "RGBA": "RGBA"}  # Pillow's, as which they are read; all others are RGB
 
 
-def read_image(path: Path) -> Pixels:
-    """An image file as RGB [H, W, 3], turned upright as its EXIF tag says: so annotation tools show it."""
+def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
+    """An image file as [H, W, channels], turned upright as its EXIF tag says: so annotation tools show it.
+
+    With 3 channels it is RGB, which grey values become as well. An alpha channel is left out where it is one too many.
+
+    Args:
+        path: of a file that Pillow reads, a TIFF of any number of bands, or a .npy array [H, W] or [H, W, C].
+        channels: how many.
+        white: the stored value, or that of each channel, that becomes 255, of files of 16 bits; None: 65535. Those of 8
+            bits stay as they are.
+
+    Raises:
+        UserError: for a file that cannot be read, or has other channels.
+    """
+    found = read_bands(path, channels) or by_pillow(path, channels)
+    if found.values.dtype == np.uint8:
+        return fit(found, channels, path)
+    if np.ndim(white or 0):  # of each channel, so that they must be there first
+        return to_bytes(fit(found, channels, path), white)
+    return fit(Bands(to_bytes(found.values, white), found.alpha), channels, path)
+
+
+def read_deep(path: Path, channels: int = 3) -> npt.NDArray[Any] | None:
+    """What a file of 16 bits stores [H, W, channels], and None for one of 8 bits; otherwise as `read_image`."""
+    found = read_bands(path, channels)
+    if found is None:
+        with Image.open(path) as image:
+            if image.mode[0] != "I":  # 8 bits, which need not be decoded to know it
+                return None
+        found = by_pillow(path, channels)
+    return None if found.values.dtype == np.uint8 else fit(found, channels, path)
+
+
+def by_pillow(path: Path, channels: int) -> Bands:
+    """What Pillow makes of a file."""
     image = open_image(path)
     if image.mode == "F":
         raise UserError(f"{path}: an image of floating-point numbers; convert it to 8 or 16 bits a channel")
     if image.mode[0] == "I":  # Pillow would clip them to white
-        return np.repeat(to_bytes(np.asarray(image), path)[..., None], 3, axis=2)
-    return np.array(image.convert("RGB"))
+        return Bands(as_unsigned(np.asarray(image)[..., None], path), alpha=False)
+    mode = "RGB" if channels == 3 else MODES.get(image.mode, "RGB")
+    values = np.array(image.convert(mode))
+    return Bands(values if values.ndim == 3 else values[..., None], alpha=mode in ("LA", "RGBA"))
 
 
-def to_bytes(deep: npt.NDArray[Any], path: Path) -> Pixels:
-    """Grey values of 16 bits as bytes: the whole range of the type becomes the whole range of a byte."""
-    if deep.min() < 0 or deep.max() > 0xFFFF:
-        raise UserError(f"{path}: more than 16 bits a pixel; convert it to 8 or 16 bits a channel")
-    return (deep >> 8).astype(np.uint8)
+def fit(found: Bands, channels: int, path: Path) -> npt.NDArray[Any]:
+    """The channels asked for, or a UserError."""
+    values, count = found.values, found.values.shape[2]
+    if count == channels:
+        return values
+    if found.alpha and count - 1 in (1, channels):
+        values = values[..., :-1]
+    if channels == 3 and values.shape[2] == 1:
+        values = np.repeat(values, 3, axis=2)
+    if values.shape[2] != channels:
+        raise UserError(
+            f"{path}: {count} channel{'s' * (count > 1)}, but data.channels={channels}; convert it, or train with "
+            f"data.channels={count}"
+        )
+    return np.ascontiguousarray(values)
+
+
+def to_bytes(deep: npt.NDArray[Any], white: White) -> Pixels:
+    """Values of 16 bits as bytes, so that those from 0 to `white` fill the whole range; larger ones become 255."""
+    if white is None:
+        return (deep >> 8).astype(np.uint8)
+    scaled = deep.astype(np.uint32) * 256 // (np.asarray(white, np.uint32) + 1)
+    return np.asarray(scaled.clip(max=255), np.uint8)
 
 
 def allow_pixels(count: int) -> None:

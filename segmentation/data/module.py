@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation
 from segmentation.data.balance import balanced_shares, check_strength
+from segmentation.data.channels import check_channels, visible
 from segmentation.data.download import download
+from segmentation.data.images import Pixels, White
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
 from segmentation.data.splits import Splits, check_labels, default_colours
@@ -41,7 +43,7 @@ def start_worker(worker: int) -> None:
 
 
 class DataModule(pl.LightningDataModule):
-    """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
+    """A data set's splits as batches of image uint8 [B, C, H, W], mask int64 [B, H', W'] and index int64 [B].
 
     Args:
         config: the keys of `DataConfig`, as plain containers.
@@ -58,8 +60,12 @@ class DataModule(pl.LightningDataModule):
         self.ignore_index: int = config["ignore_index"]
         check_labels(self.classes, self.colours, self.ignore_index)
         check_strength(config["balance"])
+        check_channels(config)
+        self.channels: int = config["channels"]
+        self.white: White = config["white"]
+        self.shown: list[int] | None = config["shown"]
         self.size: list[int] | None = config["size"]
-        self.augmentation = Augmentation(augment, self.ignore_index)
+        self.augmentation = Augmentation(augment, self.ignore_index, self.channels)
         if config["download"]:
             download(config["source"], config["root"], self.name)
         self.splits = Splits(config)
@@ -93,6 +99,10 @@ class DataModule(pl.LightningDataModule):
             "resolution": "mask",
             "files_hash": self.reader(split).files_hash(),
         }
+
+    def visible(self, image: Pixels) -> Pixels:
+        """An image [H, W, C] as RGB [H, W, 3], by `data.shown`."""
+        return visible(image, self.shown)
 
     def groups(self, split: str) -> list[str] | None:
         """As `Splits.group`, of every sample of a split."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from segmentation.data.checks import check_samples
-from segmentation.data.images import read_image
+from segmentation.data.images import White, read_image
 from segmentation.data.masks import MASKS, StoredLabels
 from segmentation.data.patterns import Pattern, inside
 from segmentation.data.samples import Sample
@@ -32,6 +32,8 @@ class FileReader:
         mask: pattern of the mask's path.
         num_classes: labels are 0 ... num_classes - 1.
         ignore_index: label of void pixels.
+        channels: of an image, see `read_image`.
+        white: likewise.
         folders: what stands for `{split}` instead, by split.
         masks: what masks store: `labels` or `colours`.
         stored: arguments of that, see `StoredLabels` and `ColouredLabels`.
@@ -47,12 +49,15 @@ class FileReader:
         mask: str,
         num_classes: int,
         ignore_index: int,
+        channels: int = 3,
+        white: White = None,
         folders: Mapping[str, str] | None = None,
         masks: str = "labels",
         **stored: Any,
     ) -> None:
         self.root = existing(root)
         self.split, self.num_classes = split, num_classes
+        self.channels, self.white = channels, white
         folder = (folders or {}).get(split, split)
         self.image, self.mask = Pattern(self.root, image, folder), Pattern(self.root, mask, folder)
         if masks not in MASKS:
@@ -122,11 +127,15 @@ class FileReader:
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
         image_path, mask_path = self.paths[name]
-        image, mask = read_image(image_path), self.labels(mask_path)
+        image, mask = read_image(image_path, self.channels, self.white), self.labels(mask_path)
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise UserError(f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}")
         return Sample(image, mask, name)
+
+    def image_file(self, index: int) -> Path | None:
+        """Where the image of a sample lies."""
+        return self.paths[self.names[index]][0]
 
     def mask_file(self, index: int) -> Path | None:
         """Where the mask of a sample lies."""
@@ -149,8 +158,9 @@ class FileReader:
         return hashlib.sha256("\n".join(paths).encode()).hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the paths, sizes and times of change of all files, and over what their labels become."""
-        return fingerprint(itertools.chain.from_iterable(self.paths.values()), self.labels.fingerprint())
+        """SHA-256 over the paths, sizes and times of change of all files, and over what is made of them."""
+        made = self.labels.fingerprint() + repr((self.channels, self.white)).encode()
+        return fingerprint(itertools.chain.from_iterable(self.paths.values()), made)
 
 
 def existing(root: str | None) -> Path:

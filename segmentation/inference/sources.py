@@ -11,7 +11,7 @@ import cv2
 from segmentation.data.images import Pixels
 from segmentation.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"}
 OWN = ("overlays", "uncertainty", "probabilities")  # folders beside the masks
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 

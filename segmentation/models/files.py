@@ -9,23 +9,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from segmentation.errors import UserError
-from segmentation.models.export.exported import Exported
+from segmentation.models.export.exported import USUAL, Exported
 from segmentation.models.export.formats import codec, format_of
-from segmentation.models.network import Network, build_network
+from segmentation.models.network import Inputs, Network, build_network
 from segmentation.targets import is_ours
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 1
+META = ("classes", "colours", "ignore_index", "size", "channels", "white", "shown")  # of the data, to use a network
 
 
 def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """Write both files, each whole or not at all.
 
     Args:
-        network: what `build_network(model, len(meta["classes"]))` made.
+        network: what `build_network` made of `model` for these classes and channels.
         folder: where they go.
         model: `backbone`, `decoder` and `lstm` as plain containers.
-        meta: classes, colours, ignore_index and size, for whoever uses the network.
+        meta: the keys of `META`, for whoever uses the network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{WEIGHTS}.partial"
@@ -74,8 +75,9 @@ def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, An
                     f"{folder / DESCRIPTION}: {key} names {name!r}, which is not the project's own and would run code; "
                     "trust it (trust=true; --trust for report) if you know where the file comes from"
                 )
-    network = build_network(description["model"], len(description["meta"]["classes"]), load_weights=False)
-    return network, description["meta"]
+    meta = description["meta"]
+    inputs = Inputs(meta["channels"])  # mean and standard deviation are in the file of the weights
+    return build_network(description["model"], len(meta["classes"]), inputs, load_weights=False), meta
 
 
 def find_model(path: str | Path) -> Path:
@@ -106,6 +108,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not the description of a model") from error
     if not known:
         raise UserError(f"{path}: format {description['format']} is not {FORMAT}; it is of another release")
+    description["meta"] = USUAL | description["meta"]
     return description
 
 

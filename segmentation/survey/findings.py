@@ -11,6 +11,7 @@ from segmentation.survey.duplicates import nearly_the_same, same
 from segmentation.survey.facts import Colour, Fact
 
 SHOWN = 5  # examples of each finding in the terminal; the JSON has all
+DARK = 14  # bits: who stores no more in 16 does so by the camera's depth, and not because the scenes are dark
 ODD = 0.02  # share of a label's masks that may have another palette colour without a word
 
 
@@ -39,6 +40,7 @@ class Survey:
         colours: theirs.
         ignore_index: label of void pixels.
         groups: video of every name of a split, or None where the data set does not say.
+        white: stored value of 16 bits that means 1.0, or one of each channel.
     """
 
     facts: Sequence[Fact]
@@ -46,6 +48,7 @@ class Survey:
     colours: Sequence[Sequence[int]]
     ignore_index: int
     groups: Callable[[Sequence[str]], Sequence[str] | None]
+    white: int | Sequence[int] | None = None
 
     def of(self, split: str) -> list[Fact]:
         """The facts of one split's samples that could be read."""
@@ -128,6 +131,21 @@ def sizes(survey: Survey) -> list[Finding]:
     return [Finding("sizes", False, f"{len(count)} sizes; with data.size=null they cannot share a batch", listed)]
 
 
+def darkness(survey: Survey) -> list[Finding]:
+    """Images of 16 bits that use few of them, so that all is dark, or that `data.white` cuts off."""
+    deep = [fact for fact in survey.facts if fact.peaks]
+    if not deep:
+        return []
+    peak = max(max(fact.peaks) for fact in deep)
+    if survey.white is None:
+        bits = max(1, peak.bit_length())
+        message = f"{len(deep)} images of 16 bits store {peak} at most, which is dark; set data.white={2**bits - 1}"
+        return [Finding("dark", False, message, [])] if bits <= DARK else []
+    cut = [fact.name for fact in deep if (np.array(fact.peaks) > survey.white).any()]
+    message = f"{len(cut)} images store more than data.white, up to {peak}, which becomes 1.0"
+    return [Finding("cut off", False, message, cut)] if cut else []
+
+
 def leaks(survey: Survey) -> list[Finding]:
     """Images, and videos, that are in the training and in what it is judged by."""
     found = []
@@ -161,7 +179,7 @@ def shared_groups(survey: Survey) -> list[Finding]:
     return found
 
 
-CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, lossy, palettes, leaks, sizes)
+CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, lossy, palettes, leaks, sizes, darkness)
 
 
 def find(survey: Survey) -> list[Finding]:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from segmentation.errors import UserError
 
+USUAL = {"channels": 3, "white": None, "shown": None}  # of models of an earlier release, whose meta does not say
 META = "segmentation.json"  # under this name the files keep the meta
 
 
@@ -25,11 +26,11 @@ class Exported(nn.Module):
         self.fixed, self.where = fixed, where
 
     def run(self, image: Tensor) -> Tensor:
-        """Images [B, 3, H, W] on the CPU to logits [B, classes, H, W]."""
+        """Images [B, C, H, W] on the CPU to logits [B, classes, H, W]."""
         raise NotImplementedError
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1 to float32 logits [B, classes, *size], by default theirs."""
+        """Images [B, C, H, W] in 0...1 to float32 logits [B, classes, *size], by default theirs."""
         given = list(image.shape[-2:])
         if self.fixed is not None and given != self.fixed:
             raise UserError(
@@ -46,6 +47,7 @@ def parse_meta(text: str | None, path: Path) -> dict[str, Any]:
     try:
         meta: dict[str, Any] = json.loads(text or "")
         meta["classes"], meta["colours"], meta["size"], meta["fixed"]
+        meta = USUAL | meta
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: holds no classes and colours; only what segmentation.export wrote is read") from error
     return meta
