@@ -89,7 +89,7 @@ class FiniteNumbers(pl.Callback):
         Raises:
             UserError: if not.
         """
-        steps, self._steps, self._good = self._steps, [], None
+        steps = self._steps
         if not steps:
             return
         finite = bool(torch.stack([step.numbers() for step in steps]).isfinite().all())
@@ -101,11 +101,12 @@ class FiniteNumbers(pl.Callback):
             number = f"the loss is {bad.loss:g}" if not bad.loss.isfinite() else "a gradient is not finite"
             cause = find_cause(trainer, pl_module, samples)
             raise UserError(report(trainer, number, samples.tolist(), cause, bad.number))
+        self._steps, self._good = [], None  # not before: whoever saves in spite of the error must not succeed
 
 
 def check_weights(trainer: pl.Trainer, task: Task) -> None:
     """Raise a UserError unless all weights and statistics are finite."""
     broken = not_finite(task.state_dict())
-    if broken is not None:
+    if not trainer.strategy.reduce_boolean_decision(broken is None):
         cause = f"{broken} is not finite"
         raise UserError(report(trainer, "the weights have gone wrong", [], cause, trainer.global_step - 1))

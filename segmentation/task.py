@@ -153,7 +153,7 @@ class Task(Evaluation):
         return loss * share, logits, total
 
     def share(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """What this process's labelled pixels weigh (processes are averaged, as if equally many), and how many all have."""
+        """What this process's labelled pixels weigh (processes are averaged, as if equal), and how many all have."""
         total = pixels.clone()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(total)

@@ -271,3 +271,14 @@ def test_a_void_step_is_that_of_no_gradient(tiny: Compose) -> None:
         optimizer.step()
         results.append({name: one.detach() for name, one in task.named_parameters()})
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_absent_classes_are_said(folder_of: Words, caplog: pytest.LogCaptureFixture) -> None:
+    words = folder_of("data.classes=[a,b,c,d]", "trainer.max_epochs=1", "data.batch_size=12") | {"test": True}
+    fit_and_test(words, Path(words["output"]), None)
+    metrics = json.loads(Path(words["output"], "metrics.json").read_text())
+    present = [metrics["per_class"][name]["iou"] for name in "abc"]
+    assert metrics["mean_iou"] == pytest.approx(sum(present) / 3)
+    said = [record.getMessage() for record in caplog.records]
+    assert "val: no pixel is of d, which the means leave out" in said  # where evaluate and train end
+    assert "data: no pixel of val is of class 3, which its means leave out" in said  # before a training begins

@@ -31,7 +31,6 @@ class Fact:
         digest: of the image's pixels, equal for equal images.
         thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
         palette: colour of each label that occurs, where the mask has a palette.
-        suffix: of the mask's file, where it has one.
     """
 
     split: str
@@ -42,7 +41,6 @@ class Fact:
     digest: str = ""
     thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
     palette: dict[int, Colour] = field(default_factory=dict)
-    suffix: str = ""
 
 
 def collect(reader: Reader, split: str, seen: Callable[[], object]) -> list[Fact]:
@@ -82,7 +80,6 @@ def examine(reader: Reader, split: str, index: int) -> Fact:
         digest=hashlib.sha256(image.tobytes() + repr(image.shape).encode()).hexdigest(),
         thumb=thumbnail(image),
         palette=read_palette(mask_file) if mask_file else {},
-        suffix=mask_file.suffix.lower() if mask_file else "",
     )
 
 
