@@ -1,6 +1,7 @@
 """The files that a test leaves in a run's folder."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from segmentation.data.samplers import UNCOUNTED
 from segmentation.models.files import DESCRIPTION
 from segmentation.task import Batch, Evaluation
 
+log = logging.getLogger(__name__)
 Mask = npt.NDArray[np.uint8]
 
 
@@ -103,6 +105,8 @@ class TestFiles(pl.Callback):
         self._gather()
         if trainer.is_global_zero:
             data = data_of(trainer)
+            if absent := pl_module.results["test"]["absent_classes"]:
+                log.warning(f"{data.test_split}: no pixel is of {', '.join(absent)}, which the means leave out")
             self._write_arrays(data.reader(data.test_split).names)
             self._write_plots(data, pl_module.results["test"])
             metrics = self._metrics(data, pl_module)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segmentation.analysis.metrics import scores
 from segmentation.errors import UserError
+from segmentation.finite import not_finite
 from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
@@ -124,46 +125,67 @@ class Task(Evaluation):
         super().__init__(network, **evaluation)
         self.loss = loss
         self.aux = aux
-        # A metric, since Lightning's own mean divides by one process's images where processes have unequally many.
-        self.validation_loss = MeanMetric(nan_strategy="disable")  # looking for NaNs would make the host wait
+        # Metrics, since Lightning's own mean divides by one process's images where processes have unequally many; sums,
+        # since torchmetrics' mean forgets its weights where it does not look for NaNs, which would make the host wait.
+        self.validation_loss, self.validation_images = (SumMetric(nan_strategy="disable") for _ in range(2))
         self.optimizer_config = optimizer
         self.scheduler = scheduler
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss, logits, total = self.training_loss(batch)
+        labelled = batch["mask"] != self.ignore_index
+        correct = (most_likely(logits.detach()) == batch["mask"]) & labelled
+        pixels = labelled.sum()
+        # An epoch's means are over what has labels. How much that is stays on the device.
+        size, own = len(labelled) * (total > 0), len(labelled) * (pixels > 0)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)  # type: ignore[arg-type]
+        accuracy = correct.sum() / pixels.clamp(min=1)
+        self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=own, sync_dist=True)  # type: ignore[arg-type]
+        return loss
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of a batch, its logits [B, classes, H, W], and the labelled pixels of all processes.
+
+        Void throughout, it has the loss 0 and the gradient 0: the step that follows is that of momentum, weight decay
+        and schedule alone. Batch norm, which sees images and no labels, takes it into its statistics as any other.
+        """
         mask = batch["mask"]
         logits = self(batch["image"], mask.shape[-2:])
-        labelled = mask != self.ignore_index
         loss: Tensor = self.loss(logits, mask)
         if self.aux is not None:
             loss = loss + self.aux(self.loss, mask)
-        loss = loss * self.share(labelled.sum())
-        correct = (most_likely(logits.detach()) == mask) & labelled
-        accuracy = correct.sum() / labelled.sum().clamp(min=1)
-        size = len(mask)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
-        self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
-        return loss
+        share, total = self.share((mask != self.ignore_index).sum())
+        return loss * share, logits, total
 
-    def share(self, pixels: Tensor) -> Tensor:
-        """What this process's labelled pixels weigh: processes are averaged, as if all had equally many."""
+    def share(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """What this process's labelled pixels weigh (processes are averaged, as if equal), and how many all have."""
         total = pixels.clone()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(total)
-        return pixels * self.trainer.world_size / total.clamp(min=1)
+        return pixels * self.trainer.world_size / total.clamp(min=1), total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predicted classes [B, H', W'], for the callbacks."""
         logits, prediction = self.evaluate(batch)
-        counted = (batch["index"] >= 0).sum()
-        self.validation_loss.update(self.loss(logits, batch["mask"]), weight=counted)
+        counted = (batch["mask"] != self.ignore_index).flatten(1).any(1).sum()  # images with a label
+        self.validation_loss.update(self.loss(logits, batch["mask"]) * counted)
+        self.validation_images.update(counted)
         return prediction
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.log("val/loss", self.validation_loss.compute(), sync_dist=True)
+        loss = self.validation_loss.compute() / self.validation_images.compute().clamp(min=1)
+        self.log("val/loss", loss, sync_dist=True)
         self.validation_loss.reset()
+        self.validation_images.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        broken = not_finite(checkpoint["state_dict"])
+        if broken is not None:  # averaged weights included, which no other look sees
+            raise UserError(
+                f"training: {broken} is not finite after {checkpoint['global_step']} steps, so no checkpoint was "
+                "written; earlier ones are as they were. Lower optimizer.lr, or set trainer.gradient_clip_val=1"
+            )
         checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

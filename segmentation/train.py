@@ -59,6 +59,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
+    from segmentation.guard import FiniteNumbers
     from segmentation.models.files import META, save_model
     from segmentation.runfiles import TestFiles
     from segmentation.trainer import build_trainer
@@ -69,7 +70,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [history, *instantiate(settings["callbacks"]).values()]
+    callbacks = [FiniteNumbers(), history, *instantiate(settings["callbacks"]).values()]
     final = FinalScores(describe(settings))
     callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()

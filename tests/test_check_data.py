@@ -159,7 +159,17 @@ def test_sizes_that_differ_are_said(check: Check, tree: Path) -> None:
 
 def test_masks_of_jpeg_are_refused(check: Check, tree: Path) -> None:
     jpeg_mask(tree)
-    assert ("lossy", True) in found(check("data.reader.mask='{split}/masks/{name}.*'"))
+    (finding,) = check("data.reader.mask='{split}/masks/{name}.*'")["findings"]
+    assert (finding["kind"], finding["error"]) == ("unreadable", True)
+    assert "t1.jpg: a mask as JPEG" in finding["examples"][0]
+
+
+def test_a_split_that_training_needs_is_missed(check: Check, tree: Path) -> None:
+    for path in (tree / "val" / "images").iterdir():
+        path.unlink()
+    (finding,) = check()["findings"]
+    assert (finding["kind"], finding["error"]) == ("split", True)
+    assert "no split 'val', no image that fits data.reader.image" in finding["message"]
 
 
 def test_videos_in_two_splits_are_said(check: Check) -> None:

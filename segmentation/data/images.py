@@ -10,11 +10,14 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from segmentation.data.bands import Bands, as_unsigned, read_bands
+from segmentation.data.files import CURE, require_file
 from segmentation.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
 White = int | Sequence[int] | None
 MODES = {"1": "L", "L": "L", "LA": "LA", "RGBA": "RGBA"}  # Pillow's, as which they are read; all others are RGB
+ANIMATIONS = {"GIF", "PNG", "WEBP"}  # other formats keep pages or thumbnails behind the first picture
+LOSSY = {"JPEG", "MPO"}
 
 
 def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
@@ -31,6 +34,7 @@ def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
     Raises:
         UserError: for a file that cannot be read, or has other channels.
     """
+    require_file(path)  # a pipe would never end
     found = read_bands(path, channels) or by_pillow(path, channels)
     if found.values.dtype == np.uint8:
         return fit(found, channels, path)
@@ -93,21 +97,45 @@ def allow_pixels(count: int) -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refusing is enough
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, *, exact: bool = False) -> Image.Image:
     """An image file, decoded and turned upright.
 
+    Args:
+        path: of the file.
+        exact: whether its values must be those that were stored, as a mask's must.
+
     Raises:
-        UserError: if it is not there or cannot be decoded.
+        UserError: if it is not there, cannot be decoded, or is not one picture.
     """
+    require_file(path)
     try:
         with Image.open(path) as image:
+            check_picture(image, path, exact)
             image.load()
-            return ImageOps.exif_transpose(image)
+            return upright(image)
+    except UserError:
+        raise
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path}: more pixels than are allowed; predict takes larger images by max_pixels=..."
+            f"{path}: more pixels than are allowed; make it smaller (predict takes larger images by max_pixels=...)"
         ) from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except Exception as error:
-        raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())[:100]})") from error
+        why = " ".join(str(error).replace(str(path), "it").split())[:100]
+        raise UserError(f"{path}: cannot be read as an image ({why}); {CURE}") from error
+
+
+def check_picture(image: Image.Image, path: Path, exact: bool) -> None:
+    """Raise a UserError for what Pillow would open, but make something else of than was meant."""
+    frames = getattr(image, "n_frames", 1) if image.format in ANIMATIONS else 1
+    if frames > 1:
+        raise UserError(f"{path}: an animation of {frames} frames; extract the one that is meant")
+    if exact and image.format in LOSSY:
+        raise UserError(f"{path}: a mask as JPEG, which changes labels along every edge; make it again as PNG")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says; as it is stored where the EXIF is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image

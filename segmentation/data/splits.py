@@ -49,7 +49,10 @@ class Splits:
     def require(self, split: str) -> None:
         """Raise a UserError unless there is such a split."""
         if split not in self.sources:
-            raise UserError(f"data: {self.config['name']} has no split {split!r}; {nearest(split, self.sources)}")
+            missing = split in self.config["splits"] and split not in self.listings
+            listing = self.config["splits"].get(split) or "image that fits data.reader.image"
+            why = f", no {listing} in {self.config['root']}" if missing else ""
+            raise UserError(f"data: {self.config['name']} has no split {split!r}{why}; {nearest(split, self.sources)}")
 
     def reader(self, split: str) -> Reader:
         """The samples of a split."""

@@ -34,7 +34,6 @@ class Fact:
         peaks: the largest stored value of each channel, where the image's file is of 16 bits.
         thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
         palette: colour of each label that occurs, where the mask has a palette.
-        suffix: of the mask's file, where it has one.
     """
 
     split: str
@@ -46,7 +45,6 @@ class Fact:
     peaks: tuple[int, ...] = ()
     thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
     palette: dict[int, Colour] = field(default_factory=dict)
-    suffix: str = ""
 
 
 def collect(reader: Reader, split: str, seen: Callable[[], object]) -> list[Fact]:
@@ -87,7 +85,6 @@ def examine(reader: Reader, split: str, index: int) -> Fact:
         peaks=find_peaks(reader, index, image.shape[2]),
         thumb=thumbnail(visible(image)),
         palette=read_palette(mask_file) if mask_file else {},
-        suffix=mask_file.suffix.lower() if mask_file else "",
     )
 
 

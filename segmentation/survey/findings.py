@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from segmentation.data.checks import BINARY, VOID
 from segmentation.survey.duplicates import nearly_the_same, same
 from segmentation.survey.facts import Colour, Fact
 
@@ -80,10 +81,18 @@ def labels(survey: Survey) -> list[Finding]:
         absent = [name for name, count in zip(survey.classes, pixels, strict=False) if not count]
         facts = survey.of(split)
         if facts and absent == list(survey.classes[1:]) and survey.ignore_index == 255 and pixels[255]:
-            cure = "if 255 is a class and not void, set data.reader.labels=[0,255]"
-            found.append(Finding("binary", True, f"{split}: masks hold nothing but 0 and 255; {cure}", []))
+            found.append(Finding("binary", split == "train", f"{split}: {BINARY}", []))
+        elif facts and len(absent) == len(survey.classes):
+            found.append(Finding("void", split in ("train", "val"), f"{split}: {VOID}", []))
         elif absent and facts:
-            found.append(Finding("empty class", False, f"{split}: no pixel is of {len(absent)} classes", absent))
+            found.append(
+                Finding(
+                    "empty class",
+                    False,
+                    f"{split}: no pixel is of {len(absent)} classes, which its means leave out",
+                    absent,
+                )
+            )
         void = [fact.name for fact in facts if fact.pixels[survey.ignore_index] == fact.pixels.sum()]
         if void:
             found.append(Finding("void", False, f"{split}: {len(void)} masks are void throughout", void))
@@ -113,13 +122,6 @@ def palettes(survey: Survey) -> list[Finding]:
     if swapped:
         found.append(Finding("palette", False, f"palettes do not fit data.colours; {cure}", swapped))
     return found
-
-
-def lossy(survey: Survey) -> list[Finding]:
-    """Masks in a format that changes labels."""
-    files = [fact.name for fact in survey.facts if fact.suffix in (".jpg", ".jpeg")]
-    message = f"{len(files)} masks are JPEG, which changes labels along every edge; make them again as PNG"
-    return [Finding("lossy", True, message, files)] if files else []
 
 
 def sizes(survey: Survey) -> list[Finding]:
@@ -179,7 +181,7 @@ def shared_groups(survey: Survey) -> list[Finding]:
     return found
 
 
-CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, lossy, palettes, leaks, sizes, darkness)
+CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, palettes, leaks, sizes, darkness)
 
 
 def find(survey: Survey) -> list[Finding]:
