@@ -16,8 +16,7 @@ class BoundaryF1(nn.Module):
     boundary that is near the true one, recall the share of the true one that is near the predicted. The mean is over
     the classes that have a boundary in an image, and all images. Some ten maps of the logits' size are kept meanwhile.
 
-    Unlike in the paper, void pixels are neither another class nor on a boundary, and a predicted boundary of less than
-    one pixel in all counts as one pixel, since its precision would change without bounds.
+    Void pixels are neither another class nor on a boundary.
 
     Args:
         ignore_index: label of void pixels.
@@ -39,7 +38,7 @@ class BoundaryF1(nn.Module):
         others = (1 - logits.softmax(1)) * labelled  # how much a pixel is of other classes; void is of none
         predicted = (widen(others, self.theta0) - others) * labelled
         total, found = true.sum((2, 3)), predicted.sum((2, 3))
-        precision = (predicted * widen(true, self.theta)).sum((2, 3)) / found.clamp(min=1)
+        precision = (predicted * widen(true, self.theta)).sum((2, 3)) / found.clamp(min=TINY)
         recall = (true * widen(predicted, self.theta)).sum((2, 3)) / total.clamp(min=1)
         score = 2 * precision * recall / (precision + recall).clamp(min=TINY)
         present = total > 0

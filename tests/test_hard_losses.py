@@ -85,7 +85,7 @@ def boundary(logits: Floats, labels: Labels, theta0: int, theta: int) -> float:
             true, found = edge((mask != label) * 1.0, mask, theta0), edge(1 - of_class, mask, theta0)
             if true.sum() == 0:
                 continue
-            precision = (found * near(true, mask, theta)).sum() / max(1.0, found.sum())
+            precision = (found * near(true, mask, theta)).sum() / found.sum()
             recall = (true * near(found, mask, theta)).sum() / true.sum()
             lacks.append(1 - 2 * precision * recall / (precision + recall))
     return float(np.mean(lacks))
@@ -117,6 +117,16 @@ def test_boundaries_are_those_of_the_definition(theta0: int, theta: int) -> None
     logits, labels = example()
     loss = BoundaryF1(ignore_index=VOID, theta0=theta0, theta=theta)
     assert value(loss, logits, labels) == pytest.approx(boundary(logits, labels, theta0, theta), rel=1e-9)
+
+
+def test_void_may_have_the_number_of_a_class() -> None:
+    logits, labels = example()
+    losses = [HardestPixels(ignore_index=0, thresh=0.3), BoundaryF1(ignore_index=0)]
+    renumbered = np.where(labels == 0, VOID, labels)
+    apart = [HardestPixels(ignore_index=VOID, thresh=0.3), BoundaryF1(ignore_index=VOID)]
+    labels[labels == VOID] = 0
+    for loss, other in zip(losses, apart, strict=True):
+        assert value(loss, logits, labels) == pytest.approx(value(other, logits, renumbered), rel=1e-9)
 
 
 def shifted(by: int) -> tuple[Floats, Labels]:
@@ -152,7 +162,7 @@ def test_gradients_stay_small_where_no_boundary_is_predicted(flat: float) -> Non
     _, labels = shifted(0)
     logits = torch.full((1, 2, 12, 24), 0.0)
     logits[:, 0] = flat
-    logits[:, :, 6, 6] += 1e-4  # the slightest beginning of a boundary
+    logits[:, 1, 6, 6::5] += 1e-4  # the slightest beginnings of boundaries, near the true one and far
     leaf = logits.requires_grad_()
     BoundaryF1(ignore_index=VOID)(leaf, torch.from_numpy(labels)).backward()
     assert leaf.grad is not None
