@@ -80,7 +80,9 @@ def test_every_image_counts_once_and_the_seed_is_the_unit(sweep: Path) -> None:
 def test_a_finding_says_what_its_unit_is(sweep: Path) -> None:
     (finding,) = judge([pair_of(sweep)[0]])
     assert "3 seeds, 3 folds pooled at each" in sentence(finding)
+    assert "more than chance in trainings on these images" in sentence(finding)
     assert "over 3 folds, each the mean of 3 seeds" in folds_sentence(finding)
+    assert folds_sentence(finding).endswith("for other images to train and test on, more than chance.")
     row = as_row(finding)
     assert (row["unit"], row["num_seeds"], len(row["folds"]["delta"])) == ("seed, its folds pooled", 3, 3)
     plain = paired_difference(row["folds"]["delta"])
@@ -166,6 +168,21 @@ def test_the_interval_over_folds_allows_for_shared_training_images(folds: int) -
     }
     assert missed[0.0] > 0.08
     assert 0.035 <= missed[1 / (folds - 1)] <= 0.065
+
+
+def test_seeds_do_not_speak_for_other_images_and_folds_do() -> None:
+    """Two networks alike over all data sets, of which each favours one of them: at all seeds, so that seeds cannot see
+    it. The seeds' means in each fold then hold their noise as well, for which the correction makes the interval wide.
+    """
+    rng = np.random.default_rng(9)
+    seeds = folds = 0
+    for _ in range(SWEEPS):
+        images = rng.normal(0, np.sqrt(0.2)) + rng.normal(0, np.sqrt(0.8), 5)
+        differences = images[None] + rng.normal(0, 1, (5, 5))
+        seeds += paired_difference(differences.mean(1).tolist()).excludes_zero
+        folds += paired_difference(differences.mean(0).tolist(), overlap=1 / 4).excludes_zero
+    assert seeds / SWEEPS > 0.3  # which is why the sentence says of which images it speaks
+    assert folds / SWEEPS <= 0.06
 
 
 @pytest.mark.slow

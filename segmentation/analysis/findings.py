@@ -95,7 +95,8 @@ def sentence(finding: Finding) -> str:
     pooled = "" if finding.folds is None else f", {finding.folds[PRIMARY].pairs} folds pooled at each"
     interval = f"95 % interval {points(result.low)} to {points(result.high)}, {result.pairs} seeds{pooled}"
     if finding.claimed:
-        return f"{opening} ({interval}): more than chance{corrected_by(finding)}."
+        scope = "" if finding.folds is None else " in trainings on these images"
+        return f"{opening} ({interval}): more than chance{scope}{corrected_by(finding)}."
     verdict = f"{opening} ({interval}): not to be told from chance{corrected_by(finding)}."
     needed = finding.needed
     if needed is None:
@@ -132,14 +133,15 @@ def images_sentence(finding: Finding) -> str:
 
 
 def folds_sentence(finding: Finding) -> str:
-    """What the folds say of a pair, which decide nothing."""
+    """What the folds say of a pair: of other images, where the seeds speak for other trainings on these."""
     if finding.folds is None or (result := finding.folds[PRIMARY]).low is None or result.high is None:
         return ""
     count = len(finding.pair.seeds)
+    verdict = "more than chance" if result.excludes_zero else "not to be told from chance"
     return (
         f"{finding.pair.other.label} - {finding.pair.base.label}: over {result.pairs} folds, each the mean of {count} "
         f"seed{'s' * (count > 1)}, {points(result.low)} to {points(result.high)} points (95 %, corrected for the "
-        "training images that folds share; Nadeau and Bengio, 2003). That speaks for other images to train and test on."
+        f"training images that folds share; Nadeau and Bengio, 2003): for other images to train and test on, {verdict}."
     )
 
 
