@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
-    """The test images and masks by name, read as the first finished run was told; None where they are not there, are
+    """The test images and masks by name, read as the finished runs were told; None where they are not there, are
     other files than those tested on, or are read by code that is not the project's own.
     """
     from omegaconf import OmegaConf
@@ -22,24 +22,28 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
     from segmentation.data.module import DataModule
     from segmentation.targets import is_ours
 
-    run = find_runs(folder)[0][0]
-    try:
-        whole = OmegaConf.create(dict(run.config))
-        whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since the run was made
-        whole.data.download = False  # where from, and where to, is not for a run's files to say
-        config: Any = OmegaConf.to_container(whole.data, resolve=True)
-        if not trust and not is_ours(config["reader"].get("_target_", "")):
+    # Runs of several folds were tested on images of their own each.
+    distinct = {run.metrics["files_hash"]: run for run in reversed(find_runs(folder)[0])}.values()
+    place: dict[str, tuple[DataModule, str, int]] = {}
+    for run in distinct:
+        split = run.metrics["split"]
+        try:
+            whole = OmegaConf.create(dict(run.config))
+            whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since it was made
+            whole.data.download = False  # where from, and where to, is not for a run's files to say
+            config: Any = OmegaConf.to_container(whole.data, resolve=True)
+            if not trust and not is_ours(config["reader"].get("_target_", "")):
+                return None
+            data = DataModule(config, {}, 0)
+            if data.contract(split)["files_hash"] != run.metrics["files_hash"]:
+                return None
+        except (UserError, KeyError):
             return None
-        data = DataModule(config, {}, 0)
-        reader = data.reader(run.metrics["split"])
-        if data.contract(run.metrics["split"])["files_hash"] != run.metrics["files_hash"]:
-            return None
-    except (UserError, KeyError):
-        return None
-    position = {name: index for index, name in enumerate(reader.names)}
+        place |= {name: (data, split, index) for index, name in enumerate(data.reader(split).names)}
 
     def sample_of(name: str) -> tuple[Any, Any]:
-        sample = reader[position[name]]
+        data, split, index = place[name]
+        sample = data.reader(split)[index]
         return data.visible(sample.image), sample.mask
 
     return sample_of

@@ -12,15 +12,19 @@ import torch
 from PIL import Image
 
 from segmentation import load_model
+from segmentation.cost import multiply_adds
 from segmentation.data.augment import Augmentation, resize_image
 from segmentation.data.bands import turn
 from segmentation.data.channels import visible
 from segmentation.data.images import read_image
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
+from segmentation.evaluate import evaluate
 from segmentation.export import export
 from segmentation.models.backbones import normalisation, package_state
+from segmentation.models.files import save_model
 from segmentation.models.network import Inputs, build_network
+from segmentation.models.stages import stages
 from segmentation.predict import predict
 from segmentation.runfiles import examples
 from segmentation.train import train
@@ -199,6 +203,35 @@ def test_decoders_take_any_number_of_channels() -> None:
         assert network(torch.rand(1, 6, 64, 64)).shape == (1, 3, 64, 64)
 
 
+def test_other_channels_reach_stages_costs_and_onnx(tmp_path: Path) -> None:
+    settings = model("test_resnet")
+    network = build_network(settings, 2, Inputs(1))
+    assert 0 in stages(network).values()
+    meta = {"classes": ["a", "b"], "colours": [[0, 0, 0], [9, 9, 9]], "ignore_index": 255, "size": [64, 96]}
+    save_model(network, tmp_path, model=settings, meta=meta | {"channels": 1, "white": None, "shown": None})
+    _, differences = export(str(tmp_path), tmp_path / "model.onnx", size=[64, 96])
+    assert max(difference.logits for difference in differences) < 1e-3
+    assert load_model(tmp_path / "model.onnx")(torch.rand(1, 1, 64, 96)).shape == (1, 2, 64, 96)
+    assert multiply_adds(network, (64, 96)) > 0
+
+
+def test_coco_images_have_channels_and_white_too(compose: Compose, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    listing = {"images": [{"id": 1, "file_name": "a.tif", "height": 20, "width": 31}], "annotations": [],
+               "categories": [{"id": 1, "name": "x"}]}  # fmt: skip
+    for place in ("annotations", "train2017"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "annotations" / "instances_train2017.json").write_text(json.dumps(listing))
+    write_tiff(tmp_path / "train2017" / "a.tif", noise(5, np.uint16) >> 4)
+    words = ("data=coco", f"data.root={tmp_path}", "data.classes=[background,x]", "data.channels=5")
+    first, second = (
+        DataModule(plain(compose(*words, f"data.white={white}"))["data"], {}, 0).reader("train")
+        for white in (4095, 999)
+    )
+    assert np.array_equal(first[0].image, noise(5, np.uint16) >> 8)
+    assert first.fingerprint() != second.fingerprint()
+
+
 def test_pictures_show_the_channels_asked_for() -> None:
     image = noise(5)
     assert np.array_equal(visible(image), image[..., :3])
@@ -228,7 +261,9 @@ def bands_run(tiny: Compose, root: Path, *words: str) -> Any:
                 "data.splits={train:null,val:null,test:null}", "augment=bands", *words)  # fmt: skip
 
 
-def test_a_run_of_four_channels_from_training_to_files_for_others(tiny: Compose, tmp_path: Path) -> None:
+def test_a_run_of_four_channels_from_training_to_files_for_others(
+    compose: Compose, tiny: Compose, tmp_path: Path
+) -> None:
     config = bands_run(tiny, bands_tree(tmp_path / "data"), "data.shown=[3]", "data.mean=[0.5,0.5,0.5,0.6]")
     config.output = str(tmp_path / "run")
     assert train(config)["pixel_accuracy"] > 0
@@ -240,6 +275,11 @@ def test_a_run_of_four_channels_from_training_to_files_for_others(tiny: Compose,
     assert not torch.allclose(network(image), network(image * torch.tensor([1, 1, 1, 0.5]).view(1, -1, 1, 1)))
     assert "[B, 4, H, W], 4095 as stored in 16 bits being 1.0, in 0...1" in (tmp_path / "run" / "README.md").read_text()
     assert (tmp_path / "run" / "analysis.npz").is_file()
+    asked = compose(f"model={tmp_path / 'run'}", "split=val", "accelerator=cpu", name="evaluate")
+    again = evaluate(asked, config, tmp_path / "again")
+    assert again["confusion_matrix"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"]
+    with pytest.raises(UserError, match=r"data\.channels=3: the model's images have 4 channels"):
+        evaluate(asked, bands_run(tiny, tmp_path / "data", "data.channels=3", "data.white=null"), tmp_path / "wrong")
     source = tmp_path / "data" / "val" / "images"
     masks = {}
     for name, options in (("run", {}), ("dark", {"white": 65535})):
