@@ -26,6 +26,7 @@ from omegaconf.errors import (
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
+from segmentation.faults import describe
 from segmentation.usage import usage
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
         def main() -> None:
             register()
+            logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
             if sys.argv[1:] in (["--help"], ["-h"]):
                 print(usage(name))
                 return
@@ -68,6 +70,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 os.environ[OURS] = os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us, whole
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except KeyboardInterrupt:
+                raise SystemExit(130) from None  # as a shell has it; whoever pressed Ctrl-C knows why
             except Exception as error:
                 if shows_traceback:
                     raise
@@ -122,6 +126,8 @@ def explain(error: BaseException, name: str) -> str | None:
                 return _unknown_key(str(cause.full_key or cause.key), name)
             case OmegaConfBaseException() if cause.full_key:
                 return f"{cause.full_key}: {_one_line(cause.msg or str(cause))}"
+        if fault := describe(cause):
+            return fault
     if isinstance(error, HydraException | OmegaConfBaseException):
         unmatched = re.match(r"Could not override '([^'@]+)", str(error))
         if unmatched:

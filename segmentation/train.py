@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import LAUNCHED, command, is_first_process
+from segmentation.cli import LAUNCHED, command, explain, is_first_process
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
@@ -59,6 +60,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
+    from segmentation.interruption import Interruption
     from segmentation.models.files import save_model
     from segmentation.runfiles import TestFiles
     from segmentation.trainer import build_trainer
@@ -71,7 +73,8 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
         history.read()
     callbacks = [history, *instantiate(settings["callbacks"]).values()]
     final = FinalScores(describe(settings))
-    callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
+    interruption = Interruption(folder)
+    callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
@@ -80,9 +83,10 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
-        check_resumable(task, checkpoint)
+        data.begun = check_resumable(task, checkpoint)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        with interruption.listening(), resumable(folder):
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         load_weights(task, best_weights(trainer))
     else:
         load_weights(task, checkpoint)
@@ -90,8 +94,23 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
         meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
     if testing:
-        trainer.test(task, data, verbose=False)
+        with interruption.listening():
+            trainer.test(task, data, verbose=False)
     return task.results.get("test") or task.results.get("val") or {}
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of a fault that ends a training where it can go on."""
+    from segmentation.checkpoints import LAST
+
+    try:
+        yield
+    except Exception as error:
+        line = explain(error, "train")
+        if line is None or not (folder / LAST).is_file():
+            raise
+        raise UserError(f"{line}; then go on from {folder / LAST} by ckpt=auto hydra.run.dir={folder}") from error
 
 
 def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
