@@ -24,8 +24,8 @@ def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool, resume: bool
     """The run's folder and the checkpoint behind `ckpt=`; without one, a job of a resumed sweep has its own last.
 
     To train, `auto` is the folder's last checkpoint, or else the newest unfinished run of the same configuration beside
-    it, which then goes on in its own folder; None where there is neither. A job that Slurm starts again is `auto`. To test only, it is the folder's best, and
-    none at all is a mistake.
+    it, which then goes on in its own folder; None where there is neither. A job that Slurm starts again is `auto`. To
+    test only, it is the folder's best, and none at all is a mistake.
     """
     if ckpt not in (None, "auto"):
         if not Path(ckpt).is_file():
@@ -35,7 +35,7 @@ def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool, resume: bool
         if not (folder / BEST).is_file():
             raise UserError(f"train=false: {folder} holds nothing trained; give ckpt=PATH, or hydra.run.dir of a run")
         return folder, folder / BEST
-    if ckpt is None and not requeued():
+    if ckpt is None and not requeued(folder):
         return folder, folder / LAST if resume and (folder / LAST).is_file() else None
     if (folder / LAST).is_file():
         return folder, folder / LAST

@@ -6,6 +6,7 @@ Nothing heavy is imported: errors of torch are known by their names and words.
 import errno
 import os
 import re
+from pathlib import Path
 
 SEE = "see that its drive is there and mounted"
 CURES = {
@@ -29,15 +30,15 @@ def describe(error: BaseException) -> str | None:
     words = " ".join(str(error).split())
     killed = WORKER.search(words)
     match error:
-        case FileNotFoundError(filename=str(name)) if not os.path.exists(os.path.dirname(os.path.abspath(name))):
-            return f"{name}: its folder is gone; {SEE}"
+        case FileNotFoundError(filename=str(name)) if not Path(name).absolute().parent.exists():
+            return f"{name}: neither the file nor its folder is there; see the path, and that its drive is mounted"
         case OSError(errno=int(number)) if number in CURES:
             return f"{error.filename or 'writing'}: {os.strerror(number)}; {CURES[number]}"
         case _ if killed:
             signal = f" (signal {killed[1]})" if killed[1] else ""
             return (
-                f"data.num_workers: a process that loads data was killed{signal}, as happens where memory or /dev/shm is "
-                "full; set fewer of them, or data.num_workers=0"
+                f"data.num_workers: a process that loads data was killed{signal}, as happens where memory or /dev/shm "
+                "is full; set fewer of them, or data.num_workers=0"
             )
         case MemoryError():
             return f"memory: the machine has too little left{words and f' ({words[:120]})'}; {LESS}"
@@ -45,6 +46,6 @@ def describe(error: BaseException) -> str | None:
             wanted = re.search(r"tried to allocate (\d+) bytes", words)
             size = f" for {int(wanted[1]) / 2**30:.1f} GiB more" if wanted else ""
             return f"memory: the machine has too little left{size}; {LESS}"
-        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":
+        case RuntimeError() if type(error).__name__ == "OutOfMemoryError" or "CUDA error: out of memory" in words:
             return f"memory: {words.partition('. GPU')[0][:160]}; {LESS}"
     return None

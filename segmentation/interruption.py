@@ -18,7 +18,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.trainer.states import TrainerFn
 
 from segmentation.checkpoints import LAST
-from segmentation.slurm import requeue
+from segmentation.slurm import mark, requeue
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 STOP = ("SIGTERM", "SIGINT")
@@ -88,6 +88,7 @@ class Interruption(pl.callbacks.Checkpoint):
         if self.first:
             say(f"stopped by {signal.Signals(number).name}{self.place}; {advice}")
         if self.first and signal.Signals(number).name in AGAIN:
+            mark(self.folder)
             handler = self.before[number]
             if callable(handler):
                 handler(number, None)  # submitit's, which leaves as well

@@ -6,14 +6,13 @@ epoch it takes for one after its validation, and a validation begun for one half
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 LOOP, VALIDATION = "epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress"
 
@@ -65,22 +64,3 @@ def summed_gradients(module: nn.Module, trainer: pl.Trainer) -> dict[str, Tensor
     if batches.is_last_batch or batches.current.ready % trainer.accumulate_grad_batches == 0:
         return {}
     return {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
-
-
-def save_means(*means: MeanMetric) -> list[dict[str, Tensor]]:
-    """The states of metrics, summed over all processes."""
-    states = []
-    for mean in means:
-        with mean.sync_context():
-            states.append({name: torch.as_tensor(value).clone() for name, value in mean.metric_state.items()})
-    return states
-
-
-def load_means(states: Sequence[Mapping[str, Tensor]], *means: MeanMetric, rank: int) -> None:
-    """Give metrics their states back: the first process all of it, the others nothing, since it will be summed again."""
-    for mean, state in zip(means, states, strict=True):
-        mean.reset()
-        mean.update(0.0, weight=0.0)  # adds nothing; a metric that was never updated warns
-        if rank == 0:
-            for name, value in state.items():
-                setattr(mean, name, value.to(mean.device))

@@ -15,10 +15,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segmentation.analysis.metrics import scores
 from segmentation.errors import UserError
+from segmentation.means import EpochMeans
 from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
-from segmentation.resuming import inside_epoch, load_means, mend_progress, save_means, summed_gradients
+from segmentation.resuming import inside_epoch, mend_progress, summed_gradients
 
 Batch = Mapping[str, Tensor]  # image uint8 [B, 3, H, W], mask int64 [B, H', W'], index int64 [B]
 SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
@@ -122,9 +123,7 @@ class Task(Evaluation):
         self.aux = aux
         # A metric, since Lightning's own mean divides by one process's images where processes have unequally many.
         self.validation_loss = MeanMetric(nan_strategy="disable")  # looking for NaNs would make the host wait
-        # Of the epoch so far: Lightning's own means are lost where a training stops inside an epoch.
-        self.training_loss = MeanMetric(nan_strategy="disable")
-        self.training_accuracy = MeanMetric(nan_strategy="disable")
+        self.means = EpochMeans()
         self.interrupted: dict[str, Any] = {}  # what a checkpoint knows of the epoch inside which it was written
         self.optimizer_config = optimizer
         self.scheduler = scheduler
@@ -140,20 +139,17 @@ class Task(Evaluation):
         correct = (logits.detach().argmax(1) == mask) & labelled
         accuracy = correct.sum() / labelled.sum().clamp(min=1)
         self.log("train/loss_step", loss, batch_size=len(mask), sync_dist=True)
-        self.training_loss.update(loss.detach(), weight=len(mask))
-        self.training_accuracy.update(accuracy, weight=len(mask))
+        self.means.update(loss.detach(), accuracy, len(mask))
         return loss
 
     def on_train_epoch_start(self) -> None:
-        self.training_loss.reset()
-        self.training_accuracy.reset()
+        self.means.reset()
 
     def log_means(self) -> None:
         """Log the means over the epoch: for the first callback that is called when it ends, since others read them."""
-        loss = self.training_loss.compute()
-        self.log("train/loss", loss, logger=False, sync_dist=True)
-        self.log("train/loss_epoch", loss, sync_dist=True)
-        self.log("train/pixel_accuracy", self.training_accuracy.compute(), sync_dist=True)
+        self.log("train/loss", self.means.loss.compute(), logger=False, sync_dist=True)
+        self.log("train/loss_epoch", self.means.loss.compute(), sync_dist=True)
+        self.log("train/pixel_accuracy", self.means.accuracy.compute(), sync_dist=True)
 
     def share(self, pixels: Tensor) -> Tensor:
         """What this process's labelled pixels weigh: processes are averaged, as if all had equally many."""
@@ -178,14 +174,11 @@ class Task(Evaluation):
         checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)
         checkpoint["should_stop"] = self.trainer.should_stop  # early stopping had its say before the checkpoint
         if "optimizer_states" in checkpoint and inside_epoch(checkpoint["loops"]["fit_loop"]["epoch_progress"]):
-            checkpoint["interrupted"] = {
-                "gradients": summed_gradients(self, self.trainer),
-                "means": save_means(self.training_loss, self.training_accuracy),
-            }
+            checkpoint["interrupted"] = {"gradients": summed_gradients(self, self.trainer), "means": self.means.save()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        steps, planned = int(self.trainer.estimated_stepping_batches), checkpoint.get("total_steps")
-        if planned not in (None, steps):
+        steps = int(self.trainer.estimated_stepping_batches)
+        if (planned := checkpoint.get("total_steps", steps)) != steps:
             raise UserError(
                 f"ckpt: its training was planned for {planned} steps, this one for {steps}, and the learning rate's "
                 "schedule would not fit; keep trainer.max_epochs and data as they were"
@@ -196,10 +189,9 @@ class Task(Evaluation):
 
     def on_train_start(self) -> None:
         if self.interrupted:
-            load_means(self.interrupted["means"], self.training_loss, self.training_accuracy, rank=self.global_rank)
+            self.means.load(self.interrupted["means"], rank=self.global_rank)
             for name, gradient in self.interrupted["gradients"].items():
                 self.get_parameter(name).grad = gradient.to(self.device)
-            self.interrupted = {}
 
     def configure_optimizers(self) -> Any:
         # A fused optimizer unscales float16's gradients inside its step, too late for Lightning to clip them before.

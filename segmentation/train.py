@@ -1,8 +1,6 @@
 """`python -m segmentation.train`: one run, or with `-m` a sweep of them."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import LAUNCHED, command, explain, is_first_process
+from segmentation.apart import train_apart
+from segmentation.cli import command, explain, is_first_process
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
@@ -36,6 +35,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     from segmentation.checkpoints import find_checkpoint
     from segmentation.lock import claim
     from segmentation.optim import optimizer_class
+    from segmentation.slurm import unmark
     from segmentation.targets import check_targets
 
     folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train, resume=config.resume)
@@ -48,6 +48,7 @@ def train(config: DictConfig) -> dict[str, Any]:
             from segmentation.finding import find
 
             return find(settings, folder)
+        unmark(folder)
         return fit_and_test(settings, folder, checkpoint)
 
 
@@ -77,7 +78,6 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
-
     settle_cell(settings, data, folder, trainer, checkpoint)
     final.settings = describe(settings)
     task = build_task(settings, data)
@@ -87,9 +87,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
         with interruption.listening(), resumable(folder):
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-        load_weights(task, best_weights(trainer))
-    else:
-        load_weights(task, checkpoint)
+    load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):
         meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
@@ -155,20 +153,6 @@ def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int 
         else:
             flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
-
-
-def train_apart(overrides: list[str], folder: str) -> None:
-    """A job of a sweep that takes several processes, as a program of its own.
-
-    Lightning starts a run's other processes with the run's own command line, which in a sweep is the whole sweep's.
-    """
-    command = [sys.executable, "-m", "segmentation.train", *overrides, f'hydra.run.dir="{folder}"']
-    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise UserError(said[-1].removeprefix("error: "))
 
 
 @command("train")

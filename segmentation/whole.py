@@ -26,7 +26,9 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         remove(partial)  # a full disk wants the room
-        raise error if error.filename else OSError(error.errno, error.strerror, str(path)) from error
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     sync(path.parent)
 
 

@@ -61,9 +61,10 @@ def command(
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.environ.update(environment)
     sys.argv = [module, *words]
+    multiprocessing.set_start_method("fork", force=True)  # for workers: as the command has it from Python, not from us
     import torch
 
     torch.set_num_threads(1)  # of two cores others want one, and so small a network hardly gains
     if prepare is not None:
         prepare()
-    getattr(sys.modules[module], "main")()
+    sys.modules[module].main()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from segmentation.errors import UserError
+from segmentation.faults import describe
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -50,7 +51,7 @@ def open_image(path: Path) -> Image.Image:
         raise UserError(
             f"{path}: more pixels than are allowed; predict takes larger images by max_pixels=..."
         ) from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+    except FileNotFoundError as error:
+        raise UserError(describe(error) or f"{path}: no such file") from None
     except Exception as error:
         raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())[:100]})") from error
