@@ -57,7 +57,8 @@ def _same_runs(folder: Path) -> Iterator[Path]:
 
 
 def _finished(run: Path) -> bool:
-    return is_finished(run, test=OmegaConf.load(run / ".hydra" / "config.yaml").get("test", True))
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    return is_finished(run, test=bool(OmegaConf.select(config, "test", default=True)))
 
 
 def _identity(run: Path) -> Any:

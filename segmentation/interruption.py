@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.trainer.states import TrainerFn
 
 from segmentation.checkpoints import LAST

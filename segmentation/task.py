@@ -19,7 +19,7 @@ from segmentation.means import EpochMeans
 from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
-from segmentation.resuming import inside_epoch, mend_progress, summed_gradients
+from segmentation.resuming import inside_epoch, mend, summed_gradients
 
 Batch = Mapping[str, Tensor]  # image uint8 [B, 3, H, W], mask int64 [B, H', W'], index int64 [B]
 SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
@@ -172,7 +172,7 @@ class Task(Evaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)
-        checkpoint["should_stop"] = self.trainer.should_stop  # early stopping had its say before the checkpoint
+        checkpoint["should_stop"] = self.trainer.should_stop
         if "optimizer_states" in checkpoint and inside_epoch(checkpoint["loops"]["fit_loop"]["epoch_progress"]):
             checkpoint["interrupted"] = {"gradients": summed_gradients(self, self.trainer), "means": self.means.save()}
 
@@ -183,9 +183,8 @@ class Task(Evaluation):
                 f"ckpt: its training was planned for {planned} steps, this one for {steps}, and the learning rate's "
                 "schedule would not fit; keep trainer.max_epochs and data as they were"
             )
-        self.trainer.should_stop = checkpoint.get("should_stop", False)
         self.interrupted = checkpoint.get("interrupted", {})
-        mend_progress(checkpoint["loops"]["fit_loop"])
+        mend(checkpoint, self.trainer)
 
     def on_train_start(self) -> None:
         if self.interrupted:

@@ -24,11 +24,11 @@ def whole(path: Path) -> Iterator[Path]:
         yield partial
         sync(partial)
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         remove(partial)  # a full disk wants the room
-        if error.filename:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        if isinstance(error, OSError) and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     sync(path.parent)
 
 

@@ -33,7 +33,7 @@ def differences(first: Any, second: Any, where: str = "") -> Iterator[str]:
 
 def assert_same(first: Path, second: Path) -> None:
     """Two finished trainings have equal weights, best epochs, histories, optimizers, schedules: to the bit."""
-    states = []
+    states: list[dict[str, Any]] = []
     for folder in (first, second):
         state = timeless(torch.load(folder / LAST, weights_only=True))
         states.append({key: value for key, value in state.items() if key != "callbacks"})
@@ -41,5 +41,5 @@ def assert_same(first: Path, second: Path) -> None:
         judges = {key: value for key, value in state["callbacks"].items() if "epochs': 1" in key or "Stopping" in key}
         scores = {key: value.get("best_model_score", value.get("best_score")) for key, value in judges.items()}
         states[-1] |= {"history": history, "scores": scores}
-    assert list(differences(*states)) == []
+    assert list(differences(states[0], states[1])) == []
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()

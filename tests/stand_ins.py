@@ -30,11 +30,11 @@ def strike() -> None:
 
     places: dict[str, tuple[Any, str]] = {
         "training": (Task, "training_step"), "validation": (Task, "validation_step"), "write": (os, "fsync"),
-        "rename": (Path, "replace"), "interrupted save": (os, "fsync")}  # fmt: skip
+        "rename": (Path, "replace"), "saving": (os, "fsync")}  # fmt: skip
     name, times, number = os.environ[PLACE].split()
     owner, function = places[name]
     original, left = getattr(owner, function), int(times)
-    if name == "interrupted save":  # once more while the first signal is being answered
+    if name == "saving":  # once more while the first signal is being answered
         os.environ[PLACE] = f"training 1 {number}"
         strike()
 
@@ -64,7 +64,7 @@ def at_epoch(number: int, act: Callable[[], Any]) -> None:
         if task.trainer.current_epoch == number and acts:
             acts.pop()()
 
-    Task.on_train_epoch_start = begin_epoch  # type: ignore[method-assign]
+    Task.on_train_epoch_start = begin_epoch  # type: ignore[assignment, method-assign]
 
 
 def limit_files() -> None:
@@ -137,4 +137,4 @@ def fail_first_job() -> None:
         gc.collect()
         assert first[0]() is None, "the failed job's network is still there"
 
-    Task.on_train_epoch_start = begin_epoch  # type: ignore[method-assign]
+    Task.on_train_epoch_start = begin_epoch  # type: ignore[assignment, method-assign]

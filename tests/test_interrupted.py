@@ -146,9 +146,24 @@ def test_checkpoints_from_inside_an_epoch(kind: str, straight: Straight, tmp_pat
     record("checkpoints inside an epoch", time.monotonic() - begun)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_run_goes_on_in_another_folder_with_the_best_epoch_so_far(
+    moved: bool, straight: Straight, tmp_path: Path
+) -> None:
+    folder, other, log = tmp_path / "run", tmp_path / "other", tmp_path / "log"
+    stop("everything", folder, "training", 12, signal.SIGTERM)
+    if moved:
+        folder.rename(other)
+    ckpt = "auto" if moved else folder / LAST
+    assert run(*FULL, f"ckpt={ckpt}", f"hydra.run.dir={other}", log=log) == 0, log.read_text()
+    assert "dirpath has changed" not in log.read_text()
+    assert_same(straight("everything"), other)
+
+
 def test_ctrl_c_twice_does_not_wait(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    code = run(*FULL, f"hydra.run.dir={tmp_path / 'run'}", log=log, **at("interrupted save", 1, signal.SIGINT))
-    assert code == 130
+    code = run(*FULL, f"hydra.run.dir={tmp_path / 'run'}", log=log, **at("saving", 1, signal.SIGINT))
+    assert code == 130, log.read_text()
     assert "stopped by SIGINT at once, without saving; nothing is saved\n" in log.read_text()
     assert not (tmp_path / "run" / LAST).exists()
