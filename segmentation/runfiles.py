@@ -21,6 +21,7 @@ from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
 from segmentation.models.files import DESCRIPTION
 from segmentation.task import Batch, Evaluation
+from segmentation.whole import whole
 
 log = logging.getLogger(__name__)
 Mask = npt.NDArray[np.uint8]
@@ -35,10 +36,8 @@ class Cost(Protocol):
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def data_of(trainer: pl.Trainer) -> DataModule:

@@ -16,9 +16,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from segmentation.analysis.metrics import scores
 from segmentation.errors import UserError
 from segmentation.finite import not_finite
+from segmentation.means import EpochMeans
 from segmentation.models.auxiliary import AuxiliaryHeads
 from segmentation.models.network import Network
 from segmentation.optim import build_optimizer
+from segmentation.resuming import inside_epoch, mend, summed_gradients
 
 Batch = Mapping[str, Tensor]  # image uint8 [B, C, H, W], mask int64 [B, H', W'], index int64 [B]
 SCALARS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "mean_dice")
@@ -128,6 +130,8 @@ class Task(Evaluation):
         # Metrics, since Lightning's own mean divides by one process's images where processes have unequally many; sums,
         # since torchmetrics' mean forgets its weights where it does not look for NaNs, which would make the host wait.
         self.validation_loss, self.validation_images = (SumMetric(nan_strategy="disable") for _ in range(2))
+        self.means = EpochMeans()
+        self.interrupted: dict[str, Any] = {}  # what a checkpoint knows of the epoch inside which it was written
         self.optimizer_config = optimizer
         self.scheduler = scheduler
 
@@ -136,11 +140,10 @@ class Task(Evaluation):
         labelled = batch["mask"] != self.ignore_index
         correct = (most_likely(logits.detach()) == batch["mask"]) & labelled
         pixels = labelled.sum()
+        self.log("train/loss_step", loss, batch_size=len(labelled), sync_dist=True)
         # An epoch's means are over what has labels. How much that is stays on the device.
         size, own = len(labelled) * (total > 0), len(labelled) * (pixels > 0)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)  # type: ignore[arg-type]
-        accuracy = correct.sum() / pixels.clamp(min=1)
-        self.log("train/pixel_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=own, sync_dist=True)  # type: ignore[arg-type]
+        self.means.update(loss.detach(), correct.sum() / pixels.clamp(min=1), size, own)
         return loss
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,6 +159,15 @@ class Task(Evaluation):
             loss = loss + self.aux(self.loss, mask)
         share, total = self.share((mask != self.ignore_index).sum())
         return loss * share, logits, total
+
+    def on_train_epoch_start(self) -> None:
+        self.means.reset()
+
+    def log_means(self) -> None:
+        """Log the means over the epoch: for the first callback that is called when it ends, since others read them."""
+        self.log("train/loss", self.means.loss(), logger=False, sync_dist=True)
+        self.log("train/loss_epoch", self.means.loss(), sync_dist=True)
+        self.log("train/pixel_accuracy", self.means.accuracy(), sync_dist=True)
 
     def share(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """What this process's labelled pixels weigh (processes are averaged, as if equal), and how many all have."""
@@ -187,14 +199,25 @@ class Task(Evaluation):
                 "written; earlier ones are as they were. Lower optimizer.lr, or set trainer.gradient_clip_val=1"
             )
         checkpoint["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        checkpoint["should_stop"] = self.trainer.should_stop
+        if "optimizer_states" in checkpoint and inside_epoch(checkpoint["loops"]["fit_loop"]["epoch_progress"]):
+            checkpoint["interrupted"] = {"gradients": summed_gradients(self, self.trainer), "means": self.means.save()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        steps, planned = int(self.trainer.estimated_stepping_batches), checkpoint.get("total_steps")
-        if planned not in (None, steps):
+        steps = int(self.trainer.estimated_stepping_batches)
+        if (planned := checkpoint.get("total_steps", steps)) != steps:
             raise UserError(
                 f"ckpt: its training was planned for {planned} steps, this one for {steps}, and the learning rate's "
                 "schedule would not fit; keep trainer.max_epochs and data as they were"
             )
+        self.interrupted = checkpoint.get("interrupted", {})
+        mend(checkpoint, self.trainer)
+
+    def on_train_start(self) -> None:
+        if self.interrupted:
+            self.means.load(self.interrupted["means"], rank=self.global_rank)
+            for name, gradient in self.interrupted["gradients"].items():
+                self.get_parameter(name).grad = gradient.to(self.device)
 
     def configure_optimizers(self) -> Any:
         # A fused optimizer unscales float16's gradients inside its step, too late for Lightning to clip them before.

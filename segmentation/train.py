@@ -1,9 +1,8 @@
 """`python -m segmentation.train`: one run, or with `-m` a sweep of them."""
 
 import os
-import subprocess
-import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import LAUNCHED, command, is_first_process
+from segmentation.apart import train_apart
+from segmentation.cli import command, explain, is_first_process
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
@@ -35,6 +35,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     from segmentation.checkpoints import find_checkpoint
     from segmentation.lock import claim
     from segmentation.optim import optimizer_class
+    from segmentation.slurm import unmark
     from segmentation.targets import check_targets
 
     folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train, resume=config.resume)
@@ -47,6 +48,7 @@ def train(config: DictConfig) -> dict[str, Any]:
             from segmentation.finding import find
 
             return find(settings, folder)
+        unmark(folder)
         return fit_and_test(settings, folder, checkpoint)
 
 
@@ -60,6 +62,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
     from segmentation.guard import FiniteNumbers
+    from segmentation.interruption import Interruption
     from segmentation.models.files import META, save_model
     from segmentation.runfiles import TestFiles
     from segmentation.trainer import build_trainer
@@ -72,27 +75,41 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
         history.read()
     callbacks = [FiniteNumbers(), history, *instantiate(settings["callbacks"]).values()]
     final = FinalScores(describe(settings))
-    callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
+    interruption = Interruption(folder)
+    callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
     loggers = instantiate(settings["logger"]).values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
-
     settle_cell(settings, data, folder, trainer, checkpoint)
     final.settings = describe(settings)
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
-        check_resumable(task, checkpoint)
+        data.begun = check_resumable(task, checkpoint)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-        load_weights(task, best_weights(trainer))
-    else:
-        load_weights(task, checkpoint)
+        with interruption.listening(), resumable(folder):
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):
         meta = {key: getattr(data, key) for key in META}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
     if testing:
-        trainer.test(task, data, verbose=False)
+        with interruption.listening():
+            trainer.test(task, data, verbose=False)
     return task.results.get("test") or task.results.get("val") or {}
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of a fault that ends a training where it can go on."""
+    from segmentation.checkpoints import LAST
+
+    try:
+        yield
+    except Exception as error:
+        line = explain(error, "train")
+        if line is None or not (folder / LAST).is_file():
+            raise
+        raise UserError(f"{line}; then go on from {folder / LAST} by ckpt=auto hydra.run.dir={folder}") from error
 
 
 def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
@@ -139,20 +156,6 @@ def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int 
         else:
             flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
-
-
-def train_apart(overrides: list[str], folder: str) -> None:
-    """A job of a sweep that takes several processes, as a program of its own.
-
-    Lightning starts a run's other processes with the run's own command line, which in a sweep is the whole sweep's.
-    """
-    command = [sys.executable, "-m", "segmentation.train", *overrides, f'hydra.run.dir="{folder}"']
-    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise UserError(said[-1].removeprefix("error: "))
 
 
 @command("train")

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from segmentation.config import CONF, register
 
 Compose = Callable[..., DictConfig]
+Record = Callable[..., None]
 
 # The smallest run that has everything: seconds on a laptop.
 TINY = (
@@ -60,3 +61,26 @@ def tiny(compose: Compose) -> Compose:
         return compose(*TINY, *overrides)
 
     return _tiny
+
+
+FIGURES = pytest.StashKey[dict[str, tuple[int, float]]]()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """`record(what, seconds=0)`: one more try of this kind, for the figures that are printed after all tests."""
+    figures = request.config.stash.setdefault(FIGURES, {})
+
+    def _record(what: str, seconds: float = 0.0) -> None:
+        tries, before = figures.get(what, (0, 0.0))
+        figures[what] = (tries + 1, before + seconds)
+
+    return _record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, {})
+    if figures:
+        terminalreporter.section("faults: tries, and seconds where they were taken")
+    for what, (tries, seconds) in sorted(figures.items()):
+        terminalreporter.write_line(f"{what:<50} {tries:>5}" + (f" {seconds:>8.0f} s" if seconds else ""))

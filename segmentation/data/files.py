@@ -1,9 +1,12 @@
 """Whether there is a file to be read, and what to say where there is none."""
 
+import errno
+import os
 import unicodedata
 from pathlib import Path
 
 from segmentation.errors import UserError
+from segmentation.faults import describe
 
 CURE = "make it anew or leave it out"
 
@@ -22,14 +25,16 @@ def require_file(path: Path, role: str = "") -> None:
         if path.is_file():
             return
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; rename it, or move it where it can be read") from None
+        said = describe(error) or f"{path}: {error.strerror}; rename it, or move it where it can be read"
+        raise UserError(said) from None
     if path.is_dir():
         raise UserError(f"{path}: a folder and not a file; {CURE}")
     if path.exists():
         raise UserError(f"{path}: a pipe or device and not a file; {CURE}")
     if path.is_symlink():
         raise UserError(f"{path}: a link to nothing; {CURE}")
-    raise UserError(f"{path}: no such file{role}{alike(path)}")
+    gone = describe(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)))  # with its whole folder
+    raise UserError(gone or f"{path}: no such file{role}{alike(path)}")
 
 
 def is_text(name: str) -> bool:

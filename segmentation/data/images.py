@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from segmentation.data.bands import Bands, as_unsigned, read_bands
 from segmentation.data.files import CURE, require_file
 from segmentation.errors import UserError
+from segmentation.faults import describe
 
 Pixels = npt.NDArray[np.uint8]
 White = int | Sequence[int] | None
@@ -119,6 +120,8 @@ def open_image(path: Path, *, exact: bool = False) -> Image.Image:
         raise UserError(
             f"{path}: more pixels than are allowed; make it smaller (predict takes larger images by max_pixels=...)"
         ) from None
+    except FileNotFoundError as error:
+        raise UserError(describe(error) or f"{path}: no such file") from None
     except Exception as error:
         why = " ".join(str(error).replace(str(path), "it").split())[:100]
         raise UserError(f"{path}: cannot be read as an image ({why}); {CURE}") from error

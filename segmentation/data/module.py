@@ -19,6 +19,7 @@ from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSam
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
 from segmentation.data.splits import Splits, check_labels, default_colours
 from segmentation.errors import UserError
+from segmentation.resuming import seed_step
 
 MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
 
@@ -70,6 +71,8 @@ class DataModule(pl.LightningDataModule):
             download(config["source"], config["root"], self.name)
         self.splits = Splits(config)
         self._shares: Tensor | None = None
+        # Epoch and batch that a training goes on with. Lightning sets the epoch only after workers have begun to load.
+        self.begun = (0, 0)
         self.test_split = "test" if "test" in self.splits.sources else "val"
 
     @property
@@ -133,6 +136,7 @@ class DataModule(pl.LightningDataModule):
             raise UserError(
                 f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices"
             )
+        batches.go_on(*self.begun)
         samples = TrainSamples(reader, self.augmentation, self.size, self.seed)
         return self._loader(samples, batch_sampler=batches)
 
@@ -154,6 +158,13 @@ class DataModule(pl.LightningDataModule):
         sampler = EvaluationSampler(len(reader), *self._position())
         samples = EvaluationSamples(reader, self.size, self.ignore_index)
         return self._loader(samples, sampler=sampler, batch_size=self.config["eval_batch_size"])
+
+    def on_before_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """The batch as it is; from here on what a training step draws depends on seed, epoch, batch and rank alone."""
+        if self.trainer is not None and self.trainer.training:
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            seed_step(self.seed, self.trainer.current_epoch, batches.ready, self.trainer.global_rank)
+        return batch
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Labels as int64, which losses and metrics want; from the workers to the device they travel as bytes."""

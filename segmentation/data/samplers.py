@@ -83,10 +83,18 @@ class TrainBatches(Sampler[list[Key]]):
 
     def __init__(self, sampler: TrainSampler, batch_size: int) -> None:
         self.sampler, self.batch_size = sampler, batch_size
+        self.begun = (0, 0)
+
+    def go_on(self, epoch: int, batches: int) -> None:
+        """Begin with this epoch, of which so many batches were seen before the training was interrupted."""
+        self.sampler.set_epoch(epoch)
+        self.begun = (epoch, batches)
 
     def __iter__(self) -> Iterator[list[Key]]:
         keys = list(self.sampler)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        epoch, seen = self.begun
+        first = seen if self.sampler.epoch == epoch else 0
+        for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size):
             yield keys[start : start + self.batch_size]
 
     def __len__(self) -> int:

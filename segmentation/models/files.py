@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from segmentation.errors import UserError
 from segmentation.models.export.exported import USUAL, Exported
 from segmentation.models.export.formats import codec, format_of
 from segmentation.models.network import Inputs, Network, build_network
 from segmentation.targets import is_ours
+from segmentation.whole import whole
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 1
@@ -28,14 +29,12 @@ def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta
         model: `backbone`, `decoder` and `lstm` as plain containers.
         meta: the keys of `META`, for whoever uses the network.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial)
-    partial.replace(folder / WEIGHTS)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with whole(folder / WEIGHTS) as partial:
+        partial.write_bytes(save(weights))  # its own way of writing hides why a disk refuses
     rebuilt = {**model, "backbone": {**model["backbone"], "weights": "none", "checkpointing": False}}  # now in the file
-    partial = folder / f"{DESCRIPTION}.partial"
-    partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
-    partial.replace(folder / DESCRIPTION)
+    with whole(folder / DESCRIPTION) as partial:
+        partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
 
 
 def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network | Exported, dict[str, Any]]:

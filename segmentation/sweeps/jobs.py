@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 
 from segmentation.cli import explain
 from segmentation.errors import UserError
+from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import Ledger, is_finished
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def conclude(folder: Path, outcomes: Sequence[Outcome], total: int, *, repeat: s
 
 def refuse_used(folder: Path, ledger: Ledger, configs: Sequence[Mapping[str, Any]]) -> None:
     """Raise a UserError for a folder that holds a sweep already, unless it is to be resumed."""
-    if ledger.folders() and not any(config.get("resume", False) for config in configs):
+    if ledger.folders() and not requeued(folder) and not any(config.get("resume", False) for config in configs):
         raise UserError(f"{folder}: holds a sweep already; add resume=true, or choose another hydra.sweep.dir")
 
 
