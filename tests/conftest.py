@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread a test, compositions of the configuration without Hydra's runtime."""
+"""What all tests share: no network, compositions of the configuration without Hydra's runtime, measured figures."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -28,6 +28,16 @@ TINY = (
     "lstm.hidden_size=8",
     "backbone.name=test_resnet",  # timm's own, for tests: half a million parameters
 )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At the end, the figures that tests measured: what they gave to `record_property`."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [(name, value) for report in reports for name, value in report.user_properties]
+    if figures:
+        terminalreporter.section("measured")
+        for name, value in figures:
+            terminalreporter.line(f"{name}: {value}")
 
 
 @pytest.fixture(autouse=True, scope="session")
