@@ -33,6 +33,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         The scores of the test, or those of the last validation where `test=false`; empty where neither ran.
     """
     from segmentation.checkpoints import find_checkpoint
+    from segmentation.determinism import naming_what_cannot_comply
     from segmentation.lock import claim
     from segmentation.optim import optimizer_class
     from segmentation.slurm import unmark
@@ -43,7 +44,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
     optimizer_class(config.optimizer.name)
-    with claim(folder) if is_first_process() else nullcontext():
+    with claim(folder) if is_first_process() else nullcontext(), naming_what_cannot_comply():
         if config.find is not None:
             from segmentation.finding import find
 
