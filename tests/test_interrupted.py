@@ -24,6 +24,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "workers": (*SMALL, "data.num_workers=2", "trainer.max_epochs=3", "scheduler=cosine"),
     "sgd": (*SMALL, "optimizer=sgd", "callbacks=freeze", "callbacks.freeze.epochs=1",
             "callbacks.freeze.parts=[backbone]", "trainer.max_epochs=3"),
+    # Nothing is learnt, so that it stops after the second epoch of three.
+    "patience": (*SMALL, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0",
+                 "trainer.max_epochs=3"),
     "loss": (*SMALL, "monitor=train/loss", "trainer.max_epochs=3", "trainer.precision=bf16"),
 }  # fmt: skip
 
@@ -76,13 +79,13 @@ def stop(kind: str, folder: Path, place: str, times: int, number: int) -> str:
 
 def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straight, tmp_path: Path) -> None:
     folder, kind = tmp_path / "run", "everything"
-    kill(kind, folder, "anywhere", seconds=1.5)
     assert "stopped by SIGTERM in epoch 0, after step 1;" in stop(kind, folder, "training", 2, signal.SIGTERM)
     # Halfway through a step of the optimizer it waits for the other half.
     assert "stopped by SIGINT in epoch 1, after step 4;" in stop(kind, folder, "training", 4, signal.SIGINT)
     assert kill(kind, folder, "write")
     assert "stopped by SIGTERM in epoch 1, after step 6;" in stop(kind, folder, "validation", 2, signal.SIGTERM)
     assert kill(kind, folder, "validation")
+    kill(kind, folder, "anywhere", seconds=1.5)
     go_on(kind, folder)
     assert_same(straight(kind), folder)
 
@@ -144,6 +147,16 @@ def test_checkpoints_from_inside_an_epoch(kind: str, straight: Straight, tmp_pat
         assert_same(straight(kind), folder)
         record("checkpoint inside an epoch")
     record("checkpoints inside an epoch", time.monotonic() - begun)
+
+
+@pytest.mark.slow
+def test_killed_after_it_stopped_early_it_trains_no_further(straight: Straight, tmp_path: Path) -> None:
+    straight("patience")
+    # History, best and last checkpoint, then history and last: each synced with its folder.
+    assert kill("patience", tmp_path / "run", "write", 11)
+    assert (tmp_path / "run" / LAST).is_file()
+    go_on("patience", tmp_path / "run")
+    assert_same(straight("patience"), tmp_path / "run")
 
 
 @pytest.mark.slow
