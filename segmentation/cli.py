@@ -27,7 +27,7 @@ from omegaconf.errors import (
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
-from segmentation.faults import describe
+from segmentation.faults import describe, spare_threads
 from segmentation.usage import usage
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         def main() -> None:
             register()
             logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
+            spare_threads()
             if sys.argv[1:] in (["--help"], ["-h"]):
                 print(usage(name))
                 return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.checkpoints import LAST
+from segmentation.checkpoints import BEST, LAST
 from tests.conftest import Record
 from tests.forked import SMALL, begin, run
 from tests.same import assert_same
@@ -82,7 +82,8 @@ def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straigh
     assert "stopped by SIGTERM in epoch 0, after step 1;" in stop(kind, folder, "training", 2, signal.SIGTERM)
     # Halfway through a step of the optimizer it waits for the other half.
     assert "stopped by SIGINT in epoch 1, after step 4;" in stop(kind, folder, "training", 4, signal.SIGINT)
-    assert kill(kind, folder, "write")
+    assert kill(kind, folder, "content")
+    assert len(list(folder.rglob("*.partial"))) == 1
     assert "stopped by SIGTERM in epoch 1, after step 6;" in stop(kind, folder, "validation", 2, signal.SIGTERM)
     assert kill(kind, folder, "validation")
     kill(kind, folder, "anywhere", seconds=1.5)
@@ -143,6 +144,7 @@ def test_checkpoints_from_inside_an_epoch(kind: str, straight: Straight, tmp_pat
         folder = tmp_path / file.stem.replace("=", "")
         (folder / LAST).parent.mkdir(parents=True)
         shutil.copy(file, folder / LAST)
+        shutil.copy(tmp_path / "first" / BEST, folder / BEST)
         assert run(*KINDS[kind], "ckpt=auto", f"hydra.run.dir={folder}", log=log) == 0, log.read_text()
         assert_same(straight(kind), folder)
         record("checkpoint inside an epoch")
