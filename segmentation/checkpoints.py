@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from segmentation.errors import UserError
+from segmentation.reading import read_configuration, read_tensors
 
 log = logging.getLogger(__name__)
 LAST, BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
@@ -57,9 +57,7 @@ def _identity(run: Path) -> Any:
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         return None
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    plain = OmegaConf.to_container(config, resolve=False)
+    plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
     assert isinstance(plain, dict)
     return {key: value for key, value in plain.items() if key not in PLACE}
 
@@ -94,7 +92,7 @@ def check_resumable(task: nn.Module, checkpoint: Path | None) -> None:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = read_tensors(path)
         content["state_dict"].keys()
     except Exception as error:
         raise UserError(f"{path}: not a checkpoint: {' '.join(str(error).split())[:200]}") from error

@@ -53,7 +53,6 @@ def train(config: DictConfig) -> dict[str, Any]:
 def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Train and test in a folder, going on from a checkpoint where there is one; as `train`."""
     import pytorch_lightning as pl
-    from hydra.utils import instantiate
 
     from segmentation.callbacks import FinalScores, History
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
@@ -61,6 +60,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.data.module import DataModule
     from segmentation.models.files import save_model
     from segmentation.runfiles import TestFiles
+    from segmentation.targets import build
     from segmentation.trainer import build_trainer
 
     training, testing = settings["train"], settings["test"]
@@ -69,10 +69,10 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [history, *instantiate(settings["callbacks"]).values()]
+    callbacks = [history, *build(settings["callbacks"], "callbacks").values()]
     final = FinalScores(describe(settings))
     callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
-    loggers = instantiate(settings["logger"]).values()
+    loggers = build(settings["logger"], "logger").values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
 
     settle_cell(settings, data, folder, trainer, checkpoint)
@@ -96,20 +96,19 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
 
 def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     """The network, its loss, optimizer and schedule, from the plain configuration."""
-    from hydra.utils import instantiate
-
     from segmentation.models.network import build_network
+    from segmentation.targets import build
     from segmentation.task import Task
 
-    network, loss = build_network(model_settings(settings), len(data.classes)), instantiate(settings["loss"])
+    network, loss = build_network(model_settings(settings), len(data.classes)), build(settings["loss"], "loss")
     # After all that has random weights, so that without them a training is what it was.
-    aux = instantiate(settings["aux"], network=network, num_classes=len(data.classes)) if settings["aux"] else None
+    aux = build(settings["aux"], "aux", network=network, num_classes=len(data.classes)) if settings["aux"] else None
     task = Task(
         network,
         loss,
         aux=aux,
         optimizer=settings["optimizer"],
-        scheduler=instantiate(settings["scheduler"]),
+        scheduler=build(settings["scheduler"], "scheduler"),
         classes=data.classes,
         ignore_index=data.ignore_index,
         channels_last=settings["trainer"]["channels_last"],

@@ -11,6 +11,8 @@ from PIL import Image, ImageOps
 from segmentation.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
+# Whatever a file is called, Pillow goes by its content; of some formats (EPS) it would start another program.
+FORMATS = ("PNG", "JPEG", "MPO", "JPEG2000", "BMP", "TIFF", "WEBP", "GIF", "PPM", "TGA")
 
 
 def read_image(path: Path) -> Pixels:
@@ -43,7 +45,7 @@ def open_image(path: Path) -> Image.Image:
         UserError: if it is not there or cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
             return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError:

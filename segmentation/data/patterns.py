@@ -29,6 +29,8 @@ class Pattern:
         path = self.text.replace("{name}", name)
         if "*" not in path:
             return inside(self.root, path, self.root)
+        if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
+            raise UserError(f"{self.root}: {path} leads out of it; paths must be relative to data.root")
         return next(iter(sorted(self.root.glob(path))), self.root / path)
 
     def name(self, path: str) -> str:

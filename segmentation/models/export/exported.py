@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.errors import UserError
+from segmentation.models.described import check_meta
 
 META = "segmentation.json"  # under this name the files keep the meta
 
@@ -45,7 +46,9 @@ def parse_meta(text: str | None, path: Path) -> dict[str, Any]:
     """The meta that a file keeps."""
     try:
         meta: dict[str, Any] = json.loads(text or "")
-        meta["classes"], meta["colours"], meta["size"], meta["fixed"]
-    except (ValueError, KeyError, TypeError) as error:
+        meta["colours"], meta["size"]
+        check_meta(meta, path)
+        check_meta({**meta, "size": meta["fixed"]}, path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: holds no classes and colours; only what segmentation.export wrote is read") from error
     return meta
