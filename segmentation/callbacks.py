@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segmentation.analysis import plots
 from segmentation.runfiles import data_of, examples, spread, write_json
-from segmentation.task import SCALARS, Batch, Evaluation
+from segmentation.task import SCALARS, Batch, Evaluation, Task
 
 Charts = Mapping[str, Mapping[str, tuple[str, list[str]]]]
 
@@ -31,7 +31,8 @@ class History(pl.Callback):
         self.folder = folder
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0  # of training and validation, over all starts of the run
-        self._start = 0.0
+        self._start = 0.0  # of the epoch
+        self._before = 0.0  # seconds of this epoch before it was interrupted
 
     def read(self) -> None:
         """Take over what an earlier training left in the folder, so that testing again does not forget its cost."""
@@ -40,11 +41,16 @@ class History(pl.Callback):
             self.rows = json.loads(file.read_text())
             self.seconds = sum(row["seconds"] for row in self.rows)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter() - self._before  # going on inside an epoch, Lightning does not start it anew
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        seconds = time.perf_counter() - self._start
+        assert isinstance(pl_module, Task)
+        pl_module.log_means()
+        seconds, self._start = time.perf_counter() - self._start, math.inf
         self.seconds += seconds
         # Of a value logged by step and by epoch the latter counts; a name without a stage is the progress bar's.
         logged = {
@@ -65,10 +71,12 @@ class History(pl.Callback):
             plots.save(plots.curves(self.rows), self.folder / "plots" / "curves.png")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds}
+        begun = max(0.0, time.perf_counter() - self._start)
+        return {"rows": self.rows, "seconds": self.seconds, "begun": begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        self._before = state_dict.get("begun", 0.0)
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):
@@ -127,7 +135,7 @@ class ValidationImages(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Evaluation)
         data = data_of(trainer)
-        images = examples(data.reader("val"), self._predictions)
+        images = examples(data, "val", self._predictions)
         self._predictions = {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and images and trainer.is_global_zero:

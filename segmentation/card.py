@@ -50,6 +50,7 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
         model=description["model"],
         classes=description["meta"]["classes"],
         size=description["meta"]["size"],
+        input=fed(description["meta"]),
         metrics=metrics,
         contract={key: metrics[key] for key in CONTRACT if key in metrics} if metrics else {},
         figures=FIGURES,
@@ -60,6 +61,14 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
     partial = folder / f"{CARD}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / CARD)
+
+
+def fed(meta: Mapping[str, Any]) -> Markup:
+    """What the network takes, in words for the card's code."""
+    channels, white = int(meta["channels"]), meta["white"]
+    stored = list(map(int, white)) if isinstance(white, list) else white if white is None else int(white)
+    scale = "" if stored is None else f", {stored} as stored in 16 bits being 1.0,"
+    return Markup(f"{'RGB ' if channels == 3 else ''}[B, {channels}, H, W]{scale}")
 
 
 def configuration(folder: Path) -> dict[str, Any]:

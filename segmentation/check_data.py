@@ -1,13 +1,17 @@
 """`python -m segmentation.check_data`: look at every image and mask before a night of training."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
 from segmentation.errors import UserError
+
+if TYPE_CHECKING:
+    from segmentation.data.splits import Splits
 
 SAMPLES = 12  # on the contact sheet
 
@@ -24,6 +28,7 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     """
     settings: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
 
+    from segmentation.data.channels import check_channels
     from segmentation.data.download import download
     from segmentation.data.splits import Splits, check_labels, default_colours
 
@@ -32,16 +37,27 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     if settings["colours"] is None:
         settings["colours"] = default_colours(len(settings["classes"]))
     check_labels(settings["classes"], settings["colours"], settings["ignore_index"])
+    check_channels(settings)
     splits = Splits(settings)
 
-    from segmentation.survey.findings import Survey, find
+    from segmentation.survey.findings import Finding, Survey, find
     from segmentation.survey.tables import as_json, show
     from segmentation.survey.walk import draw_sheet, walk
 
-    survey = Survey(walk(splits), settings["classes"], settings["colours"], settings["ignore_index"], splits.group)
-    findings = find(survey)
+    labels = settings["classes"], settings["colours"], settings["ignore_index"]
+    survey = Survey(walk(splits), *labels, splits.group, settings["white"])
+    findings = [Finding("split", True, missing, []) for missing in missing_splits(splits)] + find(survey)
     draw_sheet(survey, splits, SAMPLES, folder / "contact.png")
     return show(as_json(survey, findings, folder), findings)
+
+
+def missing_splits(splits: "Splits") -> Iterator[str]:
+    """What a training would say of the splits that it needs and that are not there."""
+    for split in ("train", "val"):
+        try:
+            splits.require(split)
+        except UserError as error:
+            yield str(error)
 
 
 @command("check_data")

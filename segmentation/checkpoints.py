@@ -11,6 +11,9 @@ from torch import nn
 
 from segmentation.errors import UserError
 from segmentation.reading import read_configuration, read_tensors
+from segmentation.resuming import position
+from segmentation.slurm import requeued
+from segmentation.sweeps.ledger import is_finished
 
 log = logging.getLogger(__name__)
 LAST, BEST = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
@@ -21,8 +24,8 @@ def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool, resume: bool
     """The run's folder and the checkpoint behind `ckpt=`; without one, a job of a resumed sweep has its own last.
 
     To train, `auto` is the folder's last checkpoint, or else the newest unfinished run of the same configuration beside
-    it, which then goes on in its own folder; None where there is neither. To test only, it is the folder's best, and
-    none at all is a mistake.
+    it, which then goes on in its own folder; None where there is neither. A job that Slurm starts again is `auto`. To
+    test only, it is the folder's best, and none at all is a mistake.
     """
     if ckpt not in (None, "auto"):
         if not Path(ckpt).is_file():
@@ -32,11 +35,11 @@ def find_checkpoint(ckpt: str | None, folder: Path, *, train: bool, resume: bool
         if not (folder / BEST).is_file():
             raise UserError(f"train=false: {folder} holds nothing trained; give ckpt=PATH, or hydra.run.dir of a run")
         return folder, folder / BEST
-    if ckpt is None:
+    if ckpt is None and not requeued(folder):
         return folder, folder / LAST if resume and (folder / LAST).is_file() else None
     if (folder / LAST).is_file():
         return folder, folder / LAST
-    unfinished = [run for run in _same_runs(folder) if not (run / "model.safetensors").exists()]
+    unfinished = [run for run in _same_runs(folder) if not _finished(run)]
     newest = max(unfinished, key=lambda run: (run / LAST).stat().st_mtime, default=None)
     log.info(f"ckpt=auto: going on in {newest}" if newest else "ckpt=auto: no unfinished run, starting anew")
     return (newest, newest / LAST) if newest else (folder, None)
@@ -51,6 +54,11 @@ def _same_runs(folder: Path) -> Iterator[Path]:
         run = path.parent.parent
         if run != folder and _identity(run) == own:
             yield run
+
+
+def _finished(run: Path) -> bool:
+    config = read_configuration(run / ".hydra" / "config.yaml", trust=True)
+    return is_finished(run, test=bool(OmegaConf.select(config, "test", default=True)))
 
 
 def _identity(run: Path) -> Any:
@@ -79,14 +87,19 @@ def load_weights(task: nn.Module, checkpoint: Path | None) -> None:
     task.load_state_dict(content["state_dict"])
 
 
-def check_resumable(task: nn.Module, checkpoint: Path | None) -> None:
-    """Raise a UserError unless a training of this task can go on from the checkpoint."""
+def check_resumable(task: nn.Module, checkpoint: Path | None) -> tuple[int, int]:
+    """Epoch and batch that a training of this task goes on with.
+
+    Raises:
+        UserError: unless it can go on from the checkpoint.
+    """
     if checkpoint is None:
-        return
+        return 0, 0
     content = read_checkpoint(checkpoint)
     check_weights(task, content, checkpoint)
     if "optimizer_states" not in content:
         raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")
+    return position(content["loops"]["fit_loop"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -95,7 +108,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = read_tensors(path)
         content["state_dict"].keys()
     except Exception as error:
-        raise UserError(f"{path}: not a checkpoint: {' '.join(str(error).split())[:200]}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a checkpoint; remove it to begin anew: {reason}") from error
     return content
 
 

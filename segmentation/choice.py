@@ -101,7 +101,7 @@ def compare(settings: dict[str, Any], data: DataModule, trainer: pl.Trainer) -> 
     device = trainer.strategy.root_device
     seconds: dict[str, list[float]] = {cell: [] for cell in CANDIDATES}
     with torch.random.fork_rng():  # the run's own numbers are drawn as if nothing had been tried
-        features = build_features(settings["backbone"], settings["decoder"], load_weights=False)
+        features = build_features(settings["backbone"], settings["decoder"], data.channels, load_weights=False)
         height, width = data.size or data.reader("train")[0].mask.shape
         sides = [max(features.minimum, -(-side // MULTIPLE) * MULTIPLE) // features.stride for side in (height, width)]
         count = max(1, settings["data"]["batch_size"] // trainer.accumulate_grad_batches // trainer.world_size)

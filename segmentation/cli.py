@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -26,6 +27,7 @@ from omegaconf.errors import (
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
+from segmentation.faults import describe
 from segmentation.ranges import check_values, shown
 from segmentation.usage import usage
 
@@ -55,6 +57,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 if hydra_config.mode is RunMode.RUN and not shows_traceback:
                     end(error, name)
                 log.error(f"job {hydra_config.job.num} failed: {explain(error, name) or repr(error)}")
+                let_go(error)
                 raise
 
         composed: list[bool] = []  # whatever fails before is the command line's fault
@@ -62,6 +65,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
         def main() -> None:
             register()
+            logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
             if sys.argv[1:] in (["--help"], ["-h"]):
                 print(usage(name))
                 return
@@ -71,6 +75,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 os.environ[OURS] = os.environ[TRACEBACK] = "1"  # Hydra hands errors on to us, whole
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except KeyboardInterrupt:
+                raise SystemExit(130) from None  # as a shell has it; whoever pressed Ctrl-C knows why
             except Exception as error:
                 if shows_traceback:
                     raise
@@ -115,6 +121,12 @@ def is_first_process() -> bool:
     return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
 
 
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an error hold, its network and data among it: Hydra keeps the errors of a sweep."""
+    for cause in _causes(error):
+        traceback.clear_frames(cause.__traceback__)
+
+
 def end(error: Exception, name: str) -> NoReturn:
     """Leave with one line if the error is the user's to mend; hand it on with its traceback if it is ours."""
     line = explain(error, name)
@@ -127,11 +139,11 @@ def end(error: Exception, name: str) -> NoReturn:
 def explain(error: BaseException, name: str) -> str | None:
     """One line about a user's mistake, or None for an error that is not one."""
     chain = list(_causes(error))
+    if told := [cause for cause in chain if isinstance(cause, UserError)]:
+        # The last one knows most. What a DataLoader's worker raises has its traceback as text before the message.
+        return _one_line(str(told[-1]).rpartition("UserError: ")[2])
     for cause in chain:
         match cause:
-            case UserError():
-                # What a DataLoader's worker raises arrives with its traceback as text before the message.
-                return _one_line(str(cause).rpartition("UserError: ")[2])
             case MissingConfigException() if cause.options is not None and cause.missing_cfg_file:
                 group, _, choice = str(cause.missing_cfg_file).removesuffix(".yaml").rpartition("/")
                 plugin = choice.partition("_")[0]
@@ -154,6 +166,8 @@ def explain(error: BaseException, name: str) -> str | None:
                 return _unknown_key(str(cause.full_key or cause.key), name)
             case OmegaConfBaseException() if cause.full_key:
                 return f"{cause.full_key}: {_one_line(cause.msg or str(cause))}"
+            case _ if fault := describe(cause):
+                return fault
     if isinstance(error, HydraException | OmegaConfBaseException):
         unmatched = re.match(r"Could not override '([^'@]+)", str(error))
         if unmatched:

@@ -62,6 +62,13 @@ class DataConfig:
     classes: list[str] = MISSING
     colours: list[list[int]] | None = None  # an RGB triple for each class, 0-255; null: those of PASCAL VOC
     ignore_index: int = 255  # label of void pixels, which count nowhere
+    channels: int = 3  # of the images and of the network's input; 3 is RGB, which grey images become
+    white: Any = None  # stored value that means 1.0 in files of 16 bits, or one for each channel; null: 65535
+    mean: list[float] | None = (
+        None  # of each channel, in 0...1; null: the backbone's for RGB, their average for one channel, in turn for more
+    )
+    std: list[float] | None = None  # likewise: the network takes the mean off its images, and divides by this
+    shown: list[int] | None = None  # channels that pictures show as red, green, blue, or one in grey; null: the first
     group: str | None = None  # regular expression over a sample's name; its first group names the video
     folds: int | None = None  # deal the training split into so many folds, by group where there are groups, and
     fold: int = 0  # hold this one out as `val`; the data set's own `val` is then tested where it has no `test`
@@ -69,6 +76,7 @@ class DataConfig:
     limit: int | None = None  # take no more samples of each split, for quick tries
     download: bool = False  # fetch what is not there yet into data.root, where that is allowed
     source: dict[str, Any] = field(default_factory=dict)  # see segmentation.data.download
+    balance: float = 0.0  # draw training images with pixels of rare classes more often; 0: all alike, 1: all classes
     size: list[int] | None = None  # [height, width] the network sees; null: the images' own
     check: bool = True  # read every file before training begins, and keep what was decoded in the cache
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time
@@ -99,6 +107,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
     channels_last: bool = True
+    deterministic: bool = False  # only operations that give the same twice; one without such a form ends the run, named
     compile: bool = False  # by torch.compile: a minute or more before the first step; no gain was seen on CPUs
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
@@ -182,6 +191,7 @@ class PredictConfig(InferenceConfig):
     probabilities: bool = False  # keep every class's, as float16 [C, H, W] in .npy files
     uncertainty: bool = False  # draw the normalised entropy, 0 to 255
     fps: float | None = None  # frames a second of a video of the overlays; null: a video's own, none of images
+    white: Any = None  # as data.white, of these files; null: as in training
     max_pixels: int = 178956970  # of an image; a small file may unpack to more than the memory holds
     accelerator: str = "auto"
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
@@ -222,9 +232,19 @@ class BenchmarkConfig(TrainConfig):
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
 
 
+@dataclass
+class CheckRepeatConfig(TrainConfig):
+    """`python -m segmentation.check_repeat`: a training's settings, and how often to repeat it and what to allow."""
+
+    runs: int = 2  # of the same training, each in a process of its own
+    tolerance: float = 0.0  # largest difference of losses, weights, scores and shares of pixels that passes
+    effect: str | None = None  # a sweep that was reported on, or its ablation.json: could the drift explain it?
+
+
 SCHEMAS = {
     "benchmark": BenchmarkConfig,
     "check_data": CheckDataConfig,
+    "check_repeat": CheckRepeatConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,

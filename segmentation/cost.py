@@ -38,8 +38,8 @@ class Candidate:
 
     network: Network
     precision: str
-    single: torch.Tensor  # [1, 3, H, W]
-    batch: torch.Tensor  # [B, 3, H, W]
+    single: torch.Tensor  # [1, C, H, W]
+    batch: torch.Tensor  # [B, C, H, W]
     memory: float | None = None
     latencies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -114,7 +114,8 @@ def prepare(cell: Cell, device: torch.device, *, trust: bool) -> Candidate:
     height, width = data["size"] or seen_size(run)
     if data["batch_size"] * height * width > MOST_MEASURED:
         raise UserError(f"{data['batch_size']} images of {height}x{width} are too many to measure")
-    single, batch = (torch.rand(count, 3, height, width, device=device) for count in (1, data["batch_size"]))
+    shape = network.channels, height, width
+    single, batch = (torch.rand(count, *shape, device=device) for count in (1, data["batch_size"]))
     return Candidate(network, lightning_precision(trainer["precision"], device.type), single, batch)
 
 
@@ -140,7 +141,7 @@ def multiply_adds(network: Network, size: tuple[int, int]) -> int:
     The network is of no use afterwards.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.to("meta")(torch.zeros(1, 3, *size, device="meta"))
+        network.to("meta")(torch.zeros(1, network.channels, *size, device="meta"))
     return int(counter.get_total_flops()) // 2
 
 

@@ -28,6 +28,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     """
     from segmentation.data.module import DataModule
     from segmentation.inference.predictor import as_asked
+    from segmentation.interruption import Interruption
     from segmentation.models.files import load_network
     from segmentation.runfiles import TestFiles
     from segmentation.task import Evaluation
@@ -38,6 +39,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     data = DataModule(settings, {}, data_config.get("seed", 0))
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
+    if data.channels != network.channels:
+        raise UserError(f"data.channels={data.channels}: the model's images have {network.channels} channels")
     options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     if config.mode == "resize" and config.batch_size != 1:
         raise UserError("batch_size: is of windows; whole images are taken data.eval_batch_size at a time")
@@ -48,7 +51,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     # Of the run's trainer only what the figures depend on: its devices and limits were those of the training.
     kept = {key: data_config.trainer[key] for key in ("precision", "channels_last") if "trainer" in data_config}
     trainer_config = asdict(TrainerConfig(accelerator=config.accelerator, devices=1, **kept))
-    trainer = build_trainer(trainer_config, folder, callbacks=[TestFiles(folder)])
+    interruption = Interruption(folder)
+    trainer = build_trainer(trainer_config, folder, callbacks=[TestFiles(folder), interruption])
     task = Evaluation(
         network,
         classes=data.classes,
@@ -56,7 +60,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
         channels_last=trainer_config["channels_last"],
         look=look,
     )
-    trainer.test(task, data, verbose=False)
+    with interruption.listening():
+        trainer.test(task, data, verbose=False)
     return task.results["test"]
 
 

@@ -49,7 +49,8 @@ def export(
     partial = output.with_suffix(f".partial{output.suffix}")
     try:
         writer.write(program, partial, {**meta, "size": fixed or meta["size"], "fixed": fixed})
-        found = compare(network, writer.read(partial, trust=True)[0], test_sizes(fixed))  # our own file
+        written = writer.read(partial, trust=True)[0]  # our own file
+        found = compare(network, written, test_sizes(fixed), network.channels)
         worst = max(difference.logits for difference in found)
         if not worst <= tolerance:
             raise UserError(

@@ -15,6 +15,7 @@ from segmentation.callbacks import ProgressBar
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError, nearest
 from segmentation.freezing import Freeze, FreezeBatchNorm
+from segmentation.mixing import CutMix
 from segmentation.targets import build
 from segmentation.task import Task
 from segmentation.train import build_task
@@ -25,6 +26,7 @@ LEAST, MOST = 1e-7, 1.0  # learning rates tried
 SHARE = 0.1  # of the latest loss in the running mean
 STEADY = 10  # first steps, of rates too small to change anything
 DIVERGED = 4  # times the losses of the first steps: where the search ends
+CHANGING = (Freeze, FreezeBatchNorm, CutMix, ProgressBar)
 Settings = Mapping[str, Any]
 
 
@@ -55,7 +57,7 @@ def find(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 def changing(settings: Settings) -> list[pl.Callback]:
     """The callbacks of the training that change what it does, and its progress bar; the others keep what it leaves."""
     found = build(settings["callbacks"], "callbacks").values()
-    return [callback for callback in found if isinstance(callback, Freeze | FreezeBatchNorm | ProgressBar)]
+    return [callback for callback in found if isinstance(callback, CHANGING)]
 
 
 def search_trainer(config: Mapping[str, Any], folder: Path, *callbacks: pl.Callback) -> pl.Trainer:

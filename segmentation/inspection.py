@@ -64,7 +64,7 @@ def inspect(network: Network, data: DataModule, count: int, device: torch.device
         found = influence(network, network.lstm, pixels[None].to(device) / 255)
         total = found if total is None else type(found)(*(a + b for a, b in zip(total, found, strict=True)))
     assert total is not None
-    padded = network.pad(torch.zeros(1, 3, *size)).shape[-2:]
+    padded = network.pad(torch.zeros(1, network.channels, *size)).shape[-2:]
     arrays = {"field": as_array(total.image / len(chosen)), "slot_field": as_array(total.slot / len(chosen))}
     arrays["cover"] = np.array([side / whole for side, whole in zip(size, padded, strict=True)])
     if isinstance(network.lstm, SpatialLSTM):

@@ -68,6 +68,7 @@ def predict_images(
             )
 
     from segmentation.analysis.pictures import overlay
+    from segmentation.data.channels import check_white, visible
     from segmentation.data.images import allow_pixels, read_image
     from segmentation.inference.outputs import VideoFile
     from segmentation.inference.progress import Pieces
@@ -75,15 +76,19 @@ def predict_images(
 
     allow_pixels(options["max_pixels"])
     stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
-    colours, written = stream.meta["colours"], []
+    colours, channels, shown = (stream.meta[key] for key in ("colours", "channels", "shown"))
+    check_white("white", options["white"], channels)
+    white = options["white"] or stream.meta["white"]
+    written = []
     with ExitStack() as stack:
         video = stack.enter_context(VideoFile(output / "overlays.mp4", options["fps"])) if options["fps"] else None
         bar = stack.enter_context(Pieces(len(targets)))
-        images = ((name, read_image(path)) for path, name in targets.items())
+        images = ((name, read_image(path, channels, white)) for path, name in targets.items())
         for name, image, maps in stream(images, output, bar.begin, bar.seen):
-            written.append(maps.write(output, name, image, colours))
+            picture = visible(image, shown)
+            written.append(maps.write(output, name, picture, colours))
             if video:
-                video.add(overlay(image, maps.mask, colours))
+                video.add(overlay(picture, maps.mask, colours))
             bar.done()
     return written
 
@@ -107,6 +112,8 @@ def predict_video(
 
     frames = Video(source)
     stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
+    if stream.meta["channels"] != 3:
+        raise UserError(f"input={source}: a video is RGB, and this model takes {stream.meta['channels']} channels")
     with VideoFile(target, options["fps"] or frames.fps) as video, Pieces(frames.count) as bar:
         images = ((Path(f"{place}.png"), frame) for place, frame in enumerate(frames))
         for _, image, maps in stream(images, output, bar.begin, bar.seen):

@@ -105,6 +105,7 @@ RULES: Mapping[str, Rule] = {
     "find": one_of("lr", "batch_size", None),
     "monitor": one_of(*MONITORS),
     "data.size": sides(),
+    "data.channels": whole(1, 1024),
     "data.fold_seed": whole(0, 2**63),
     "data.limit": whole(1, 2**31, None),
     "data.cache_gib": number(0),

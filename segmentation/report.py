@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
-    """The test images and masks by name, read as the first finished run was told; None where they are not there, are
+    """The test images and masks by name, read as the finished runs were told; None where they are not there, are
     other files than those tested on, or are read by code that is not the project's own.
     """
     from omegaconf import OmegaConf
@@ -25,26 +25,30 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
     from segmentation.reading import read_configuration
     from segmentation.targets import is_reader
 
-    run = find_runs(folder)[0][0]
-    try:
-        whole = read_configuration(run.folder / ".hydra" / "config.yaml", trust=trust)
-        whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since the run was made
-        whole.data.download = False  # where from, and where to, is not for a run's files to say
-        config: Any = OmegaConf.to_container(whole.data, resolve=True)
-        if not trust and not is_reader(config["reader"].get("_target_")):
+    # Runs of several folds were tested on images of their own each.
+    distinct = {run.metrics["files_hash"]: run for run in reversed(find_runs(folder)[0])}.values()
+    place: dict[str, tuple[DataModule, str, int]] = {}
+    for run in distinct:
+        split = run.metrics["split"]
+        try:
+            whole = read_configuration(run.folder / ".hydra" / "config.yaml", trust=trust)
+            whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since it was made
+            whole.data.download = False  # where from, and where to, is not for a run's files to say
+            config: Any = OmegaConf.to_container(whole.data, resolve=True)
+            if not trust and not is_reader(config["reader"].get("_target_")):
+                return None
+            check_values(OmegaConf.create({"data": config}))
+            data = DataModule(config, {}, 0)
+            if data.contract(split)["files_hash"] != run.metrics["files_hash"]:
+                return None
+        except (UserError, OmegaConfBaseException, KeyError, TypeError, ValueError):
             return None
-        check_values(OmegaConf.create({"data": config}))
-        data = DataModule(config, {}, 0)
-        reader = data.reader(run.metrics["split"])
-        if data.contract(run.metrics["split"])["files_hash"] != run.metrics["files_hash"]:
-            return None
-    except (UserError, OmegaConfBaseException, KeyError, TypeError, ValueError):
-        return None
-    position = {name: index for index, name in enumerate(reader.names)}
+        place |= {name: (data, split, index) for index, name in enumerate(data.reader(split).names)}
 
     def sample_of(name: str) -> tuple[Any, Any]:
-        sample = reader[position[name]]
-        return sample.image, sample.mask
+        data, split, index = place[name]
+        sample = data.reader(split)[index]
+        return data.visible(sample.image), sample.mask
 
     return sample_of
 

@@ -1,6 +1,7 @@
 """The files that a test leaves in a run's folder."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +19,12 @@ from segmentation.analysis.pictures import save_mask
 from segmentation.card import write_card
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
-from segmentation.data.samples import Reader
 from segmentation.models.files import DESCRIPTION
 from segmentation.reading import below
 from segmentation.task import Batch, Evaluation
+from segmentation.whole import whole
 
+log = logging.getLogger(__name__)
 Mask = npt.NDArray[np.uint8]
 
 
@@ -35,10 +37,8 @@ class Cost(Protocol):
 
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def data_of(trainer: pl.Trainer) -> DataModule:
@@ -52,10 +52,12 @@ def spread(length: int, count: int) -> list[int]:
     return sorted({round(position) for position in np.linspace(0, length - 1, min(count, length))})
 
 
-def examples(reader: Reader, predictions: Mapping[int, Mask]) -> list[tuple[npt.NDArray[np.uint8], Mask, Mask]]:
-    """(image [H, W, 3], truth [H, W], prediction [H, W]) for each predicted index, in the split's order."""
-    samples = [(reader[index], predictions[index]) for index in sorted(predictions)]
-    return [(sample.image, sample.mask, prediction) for sample, prediction in samples]
+def examples(
+    data: DataModule, split: str, predictions: Mapping[int, Mask]
+) -> list[tuple[npt.NDArray[np.uint8], Mask, Mask]]:
+    """(image as RGB [H, W, 3], truth [H, W], prediction [H, W]) for each predicted index, in the split's order."""
+    samples = [(data.reader(split)[index], predictions[index]) for index in sorted(predictions)]
+    return [(data.visible(sample.image), sample.mask, prediction) for sample, prediction in samples]
 
 
 class TestFiles(pl.Callback):
@@ -103,6 +105,8 @@ class TestFiles(pl.Callback):
         self._gather()
         if trainer.is_global_zero:
             data = data_of(trainer)
+            if absent := pl_module.results["test"]["absent_classes"]:
+                log.warning(f"{data.test_split}: no pixel is of {', '.join(absent)}, which the means leave out")
             self._write_arrays(data.reader(data.test_split).names)
             self._write_plots(data, pl_module.results["test"])
             metrics = self._metrics(data, pl_module)
@@ -132,7 +136,7 @@ class TestFiles(pl.Callback):
         seen = sorted(self.confusions)
         shown = [seen[position] for position in spread(len(seen), 6)]
         predictions = {index: np.asarray(Image.open(self.prediction_path(reader.names[index]))) for index in shown}
-        images = examples(reader, predictions)
+        images = examples(data, data.test_split, predictions)
         plots.save(plots.segmented(images, data.classes, data.colours, data.ignore_index), folder / "segmented.png")
         confusion = np.asarray(results["confusion_matrix"])
         plots.save(plots.confusion_matrix(confusion, data.classes), folder / "confusion_matrix.png")

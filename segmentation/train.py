@@ -1,9 +1,8 @@
 """`python -m segmentation.train`: one run, or with `-m` a sweep of them."""
 
 import os
-import subprocess
-import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import LAUNCHED, command, is_first_process
+from segmentation.apart import train_apart
+from segmentation.cli import command, explain, is_first_process
 from segmentation.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
@@ -23,7 +23,7 @@ NOT_COMPARED = {"output", "callbacks", "logger", "augment", "ckpt", "resume", "f
                 "data.root",
                 "data.reader", "data.splits", "data.classes", "data.colours", "data.ignore_index", "data.group",
                 "data.source", "data.download", "data.check", "data.cache", "data.cache_gib", "data.num_workers",
-                "data.eval_batch_size"}  # fmt: skip
+                "data.eval_batch_size", "data.shown"}  # fmt: skip
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -33,8 +33,10 @@ def train(config: DictConfig) -> dict[str, Any]:
         The scores of the test, or those of the last validation where `test=false`; empty where neither ran.
     """
     from segmentation.checkpoints import find_checkpoint
+    from segmentation.determinism import naming_what_cannot_comply
     from segmentation.lock import claim
     from segmentation.optim import optimizer_class
+    from segmentation.slurm import unmark
     from segmentation.targets import check_targets
 
     folder, checkpoint = find_checkpoint(config.ckpt, Path(config.output), train=config.train, resume=config.resume)
@@ -42,11 +44,12 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
     optimizer_class(config.optimizer.name)
-    with claim(folder) if is_first_process() else nullcontext():
+    with claim(folder) if is_first_process() else nullcontext(), naming_what_cannot_comply():
         if config.find is not None:
             from segmentation.finding import find
 
             return find(settings, folder)
+        unmark(folder)
         return fit_and_test(settings, folder, checkpoint)
 
 
@@ -58,7 +61,9 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
-    from segmentation.models.files import save_model
+    from segmentation.guard import FiniteNumbers
+    from segmentation.interruption import Interruption
+    from segmentation.models.files import META, save_model
     from segmentation.runfiles import TestFiles
     from segmentation.targets import build
     from segmentation.trainer import build_trainer
@@ -69,38 +74,54 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [history, *build(settings["callbacks"], "callbacks").values()]
+    callbacks = [FiniteNumbers(), history, *build(settings["callbacks"], "callbacks").values()]
     final = FinalScores(describe(settings))
-    callbacks += [TestFiles(folder, history), final]  # metrics.json last: it ends the run
+    interruption = Interruption(folder)
+    callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
     loggers = build(settings["logger"], "logger").values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
-
     settle_cell(settings, data, folder, trainer, checkpoint)
     final.settings = describe(settings)
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
-        check_resumable(task, checkpoint)
+        data.begun = check_resumable(task, checkpoint)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-        load_weights(task, best_weights(trainer))
-    else:
-        load_weights(task, checkpoint)
+        with interruption.listening(), resumable(folder):
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):
-        meta = {key: getattr(data, key) for key in ("classes", "colours", "ignore_index", "size")}
+        meta = {key: getattr(data, key) for key in META}
         save_model(task.network, folder, model=model_settings(settings), meta=meta)
     if testing:
-        trainer.test(task, data, verbose=False)
+        with interruption.listening():
+            trainer.test(task, data, verbose=False)
     return task.results.get("test") or task.results.get("val") or {}
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of a fault that ends a training where it can go on."""
+    from segmentation.checkpoints import LAST
+
+    try:
+        yield
+    except Exception as error:
+        line = explain(error, "train")
+        if line is None or not (folder / LAST).is_file():
+            raise
+        raise UserError(f"{line}; then go on from {folder / LAST} by ckpt=auto hydra.run.dir={folder}") from error
 
 
 def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     """The network, its loss, optimizer and schedule, from the plain configuration."""
-    from segmentation.models.network import build_network
+    from segmentation.models.network import Inputs, build_network
     from segmentation.targets import build
     from segmentation.task import Task
 
-    network, loss = build_network(model_settings(settings), len(data.classes)), build(settings["loss"], "loss")
+    inputs = Inputs(**{key: settings["data"][key] for key in Inputs._fields})
+    network = build_network(model_settings(settings), len(data.classes), inputs)
+    loss = build(settings["loss"], "loss")
     # After all that has random weights, so that without them a training is what it was.
     aux = build(settings["aux"], "aux", network=network, num_classes=len(data.classes)) if settings["aux"] else None
     task = Task(
@@ -135,20 +156,6 @@ def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int 
         else:
             flat[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
-
-
-def train_apart(overrides: list[str], folder: str) -> None:
-    """A job of a sweep that takes several processes, as a program of its own.
-
-    Lightning starts a run's other processes with the run's own command line, which in a sweep is the whole sweep's.
-    """
-    command = [sys.executable, "-m", "segmentation.train", *overrides, f'hydra.run.dir="{folder}"']
-    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise UserError(said[-1].removeprefix("error: "))
 
 
 @command("train")

@@ -12,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 
 from segmentation.allocator import keep_freed_memory
+from segmentation.checkpoint_io import WholeCheckpoints
 from segmentation.errors import UserError, nearest
 from segmentation.sync import SyncedBatchNorm
 
@@ -21,6 +22,7 @@ warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on to
 warnings.filterwarnings("ignore", message="The number of training batches")  # small data: fewer points in a curve
 warnings.filterwarnings("ignore", message=".*does not have many workers")  # data.num_workers is the user's to choose
 warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # a run that goes on in its own folder
+warnings.filterwarnings("ignore", message="(?s).*dataloader is not resumable")  # TrainBatches knows where to go on
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # Lightning's own words are understood too
 
@@ -72,10 +74,10 @@ def build_trainer(
         "callbacks": callbacks,
         "logger": list(loggers) or False,
         "use_distributed_sampler": False,
-        "plugins": [SyncedBatchNorm()],
+        "plugins": [SyncedBatchNorm(), WholeCheckpoints()],
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
-        "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+        "enable_checkpointing": any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         "log_every_n_steps": 10,
         **config["args"],
     }

@@ -1,7 +1,8 @@
 """A command line tried in this process, as far as a moment allows: what it did, or the one line that it ended in."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import checked, explain, refused
 from segmentation.config import CONF, register
+from segmentation.errors import UserError
 
 ONE_STEP = (
     "data.size=[32,48]", "data.batch_size=2", "data.num_workers=0", "data.splits={train:4,val:1,test:1}",
@@ -119,10 +121,31 @@ def measure_nothing(config: DictConfig, words: list[str], folder: Path) -> None:
         benchmark(config, folder / "bench")
 
 
+def repeat_nothing(config: DictConfig, words: list[str], folder: Path) -> None:
+    """All of a repetition up to the start of its first run."""
+    from segmentation.check_repeat import check_repeat
+
+    def stop(words: list[str], folder: str) -> None:
+        raise UserError("nothing is started here")
+
+    with suppress_only("nothing is started here"):
+        check_repeat(config, folder / "repeat", stop)
+
+
+@contextmanager
+def suppress_only(said: str) -> Iterator[None]:
+    """Take this UserError for the end that it is."""
+    try:
+        yield
+    except UserError as error:
+        if str(error) != said:
+            raise
+
+
 Run = Callable[[DictConfig, list[str], Path], None]
 RUNS: dict[str, Run] = {
     "train": train_one_step, "evaluate": evaluate_model, "predict": predict_image, "export": export_model,
-    "push": push_nothing, "check_data": survey, "benchmark": measure_nothing,
+    "push": push_nothing, "check_data": survey, "benchmark": measure_nothing, "check_repeat": repeat_nothing,
 }  # fmt: skip
 BEFORE: dict[str, Callable[[Path], list[str]]] = {
     "train": lambda folder: [f"output={folder}/run", *ONE_STEP],
@@ -136,6 +159,7 @@ BEFORE: dict[str, Callable[[Path], list[str]]] = {
     "export": lambda folder: [f"model={folder}/model", f"output={folder}/model.onnx"],
     "push": lambda folder: [f"model={folder}/model", "repo=me/mine", "dry_run=true"],
     "check_data": lambda folder: ["data.size=[32,48]", "data.splits={train:2,val:2,test:2}"],
+    "check_repeat": lambda folder: [f"output={folder}/run", *ONE_STEP],
     "benchmark": lambda folder: [
         f"output={folder}/run",
         *ONE_STEP,

@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread a test, compositions of the configuration without Hydra's runtime."""
+"""What all tests share: no network, compositions of the configuration without Hydra's runtime, measured figures."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from segmentation.config import CONF, register
 
 Compose = Callable[..., DictConfig]
+Record = Callable[..., None]
 
 # The smallest run that has everything: seconds on a laptop.
 TINY = (
@@ -60,3 +61,31 @@ def tiny(compose: Compose) -> Compose:
         return compose(*TINY, *overrides)
 
     return _tiny
+
+
+FIGURES = pytest.StashKey[dict[str, tuple[int, float]]]()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """`record(what, seconds=0)`: one more try of this kind, for the figures that are printed after all tests."""
+    figures = request.config.stash.setdefault(FIGURES, {})
+
+    def _record(what: str, seconds: float = 0.0) -> None:
+        tries, before = figures.get(what, (0, 0.0))
+        figures[what] = (tries + 1, before + seconds)
+
+    return _record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """At the end, the figures that tests measured: what they gave to `record` and `record_property`."""
+    tries = config.stash.get(FIGURES, {})
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [(name, value) for report in reports for name, value in report.user_properties]
+    if tries or figures:
+        terminalreporter.section("measured")
+    for what, (count, seconds) in sorted(tries.items()):
+        terminalreporter.write_line(f"{what:<50} {count:>5} tries" + (f" {seconds:>8.0f} s" if seconds else ""))
+    for name, value in figures:
+        terminalreporter.write_line(f"{name}: {value}")

@@ -79,6 +79,7 @@ INNER: dict[str, tuple[str, ...]] = {
     "export": (),
     "push": (),
     "check_data": ("data.splits.test", "data.reader.size", "data.reader._target_", "data.reader.seed"),
+    "check_repeat": ("trainer.args.max_steps", "callbacks.best.monitor"),
     "benchmark": ("benchmark.sections.growth", "callbacks.progress.seconds"),
 }  # fmt: skip
 values = st.one_of(

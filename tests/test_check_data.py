@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -158,7 +159,17 @@ def test_sizes_that_differ_are_said(check: Check, tree: Path) -> None:
 
 def test_masks_of_jpeg_are_refused(check: Check, tree: Path) -> None:
     jpeg_mask(tree)
-    assert ("lossy", True) in found(check("data.reader.mask='{split}/masks/{name}.*'"))
+    (finding,) = check("data.reader.mask='{split}/masks/{name}.*'")["findings"]
+    assert (finding["kind"], finding["error"]) == ("unreadable", True)
+    assert "t1.jpg: a mask as JPEG" in finding["examples"][0]
+
+
+def test_a_split_that_training_needs_is_missed(check: Check, tree: Path) -> None:
+    for path in (tree / "val" / "images").iterdir():
+        path.unlink()
+    (finding,) = check()["findings"]
+    assert (finding["kind"], finding["error"]) == ("split", True)
+    assert "no split 'val', no image that fits data.reader.image" in finding["message"]
 
 
 def test_videos_in_two_splits_are_said(check: Check) -> None:
@@ -236,3 +247,21 @@ def test_void_is_drawn_like_no_class() -> None:
 def test_long_names_keep_both_ends() -> None:
     assert shorten("short") == "short"
     assert shorten("a" * 30 + "b" * 30) == "a" * 16 + "…" + "b" * 16
+
+
+def test_images_of_few_bits_in_many_are_found_and_white_is_proposed(
+    check: Callable[..., dict[str, Any]], tree: Path
+) -> None:
+    def kinds(*words: str) -> dict[str, str]:
+        return {one["kind"]: one["message"] for one in check(*words)["findings"]}
+
+    assert not {"dark", "cut off"} & set(kinds())
+    for index, top in ((0, 3800), (1, 4011)):  # of 12 bits
+        path = file(tree, "train", "images", f"t{index}")
+        assert cv2.imwrite(str(path), (picture(index).astype(np.uint16) * 16).clip(max=top))
+    assert "2 images of 16 bits store 4011 at most, which is dark; set data.white=4095" in kinds()["dark"]
+    assert "1 images store more than data.white, up to 4011" in kinds("data.white=4000")["cut off"]
+    assert "cut off" in kinds("data.white=[4095,4095,4000]")
+    assert not {"dark", "cut off"} & set(kinds("data.white=4095"))
+    assert cv2.imwrite(str(file(tree, "train", "images", "t1")), picture(1).astype(np.uint16) * 257)
+    assert "dark" not in kinds()

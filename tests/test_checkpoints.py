@@ -9,6 +9,7 @@ from torch import nn
 
 from segmentation.checkpoints import check_resumable, find_checkpoint, load_weights
 from segmentation.errors import UserError
+from segmentation.slurm import mark
 
 
 def make_run(folder: Path, config: str, *, finished: bool = False, age: int = 0) -> Path:
@@ -20,6 +21,7 @@ def make_run(folder: Path, config: str, *, finished: bool = False, age: int = 0)
     (folder / ".hydra" / "config.yaml").write_text(config)
     if finished:
         (folder / "model.safetensors").write_bytes(b"x")
+        (folder / "metrics.json").write_text("{}")
     return last
 
 
@@ -37,6 +39,22 @@ def test_auto_takes_the_newest_unfinished_run_of_the_same_configuration(tmp_path
     last.parent.mkdir()
     last.write_bytes(b"x")
     assert find_checkpoint("auto", own, train=True) == (own, last)
+
+
+def test_a_job_that_slurm_starts_again_goes_on_without_being_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = make_run(tmp_path / "day" / "old", "seed: 1\n")
+    (tmp_path / "day" / "old" / "model.safetensors").write_bytes(b"x")  # stopped in the test
+    own = tmp_path / "today" / "now"
+    (own / ".hydra").mkdir(parents=True)
+    (own / ".hydra" / "config.yaml").write_text("seed: 1\n")
+    assert find_checkpoint(None, own, train=True) == (own, None)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert find_checkpoint(None, own, train=True) == (tmp_path / "day" / "old", last)
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    mark(tmp_path / "day" / "old")  # as for submitit's jobs, whose folder stays
+    assert find_checkpoint(None, tmp_path / "day" / "old", train=True) == (tmp_path / "day" / "old", last)
 
 
 def test_auto_without_anything_starts_anew(tmp_path: Path) -> None:

@@ -199,12 +199,13 @@ def test_a_list_that_is_no_path_is_refused() -> None:
 
 def test_classes_that_no_training_pixel_has_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "val"):
-        write(tmp_path / split / "a.png", np.zeros((4, 5, 3)))
-        write(tmp_path / f"{split}annot" / "a.png", np.array([[0, 255]]).repeat(4, 0).repeat([2, 3], 1))
+        write(tmp_path / split / "a.png", np.zeros((4, 3, 3)))
+        write(tmp_path / f"{split}annot" / "a.png", np.array([[0, 1, 255]]).repeat(4, 0))
         FileReader(root=str(tmp_path), split=split, listing=None, image="{split}/{name}.png",
-                   mask="{split}annot/{name}.png", num_classes=2, ignore_index=255).check()  # fmt: skip
+                   mask="{split}annot/{name}.png", num_classes=3, ignore_index=255).check()  # fmt: skip
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
-        "no training pixel is of class 1; if masks store other labels (0 and 255, say), set data.reader.labels"
+        "no training pixel is of class 2; if masks store other labels, set data.reader.labels",
+        "no pixel of val is of class 2, which its means leave out",
     ]
 
 

@@ -197,7 +197,7 @@ def test_a_palette_may_be_read_by_its_colours(compose: Compose, tmp_path: Path) 
         (["data.reader.others=ignore"], [[0]], "data.reader.others=ignore: no such choice"),
         (["data.reader.labels=[0]"], [[0]], "data.reader.labels: 1 for 2 classes"),
         (["data.reader.labels=[0,b]"], [[0]], "'b' is neither a number nor a range"),
-        ([], [[0, 255], [2, 0]], "label 2 is no class and not data.ignore_index; see data.reader"),
+        ([], [[0, 255], [2, 0]], "label 2 is no class and not data.ignore_index; data.reader.labels says"),
         (["data.ignore_index=7"], [[0, 255]], "0 and 255 are two classes by data.reader.labels=[0,255]"),
         ([], [[[1, 2, 3]]], "a mask in colours; where each class has one, set data.reader.masks=colours"),
         (

@@ -1,7 +1,7 @@
 """Whatever is typed, a command works or says in one line what is wrong: fuzzed in one process, for speed.
 
-Each try goes the way of the command: Hydra composes, the values are checked, and the command's own function is called as
-far as that takes a moment: a training is one step of the smallest network, an export ends before it traces.
+Each try goes the way of the command: Hydra composes, the values are checked, and the command's own function is called
+as far as that takes a moment: a training is one step of the smallest network, an export ends before it traces.
 """
 
 import os

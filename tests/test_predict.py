@@ -167,7 +167,7 @@ def test_a_glob_takes_what_fits_it(model: Path, tmp_path: Path) -> None:
         (
             "a.png",
             {"max_pixels": 100},
-            "a.png: more pixels than are allowed; predict takes larger images by max_pixels",
+            "a.png: more pixels than are allowed; make it smaller (predict takes larger images by max_pixels",
         ),
         ("text.mp4", {}, "cannot be read as a video"),
         ("film.mp4", {"uncertainty": True}, "uncertainty=true: not of a video"),

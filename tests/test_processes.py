@@ -78,6 +78,17 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_numbers_that_go_wrong_end_both_processes(tmp_path: Path) -> None:
+    done = train(f"hydra.run.dir={tmp_path}", "optimizer.lr=1e30", "data.cache=off", *TWO)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said
+    assert all(line.startswith("error: training: epoch 0, step 1: ") for line in said)
+    assert "the first output that is not finite is of network." in said[0]
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+@pytest.mark.slow
 def test_a_sweep_of_two_processes_a_job_ends_in_tidy_folders(tmp_path: Path) -> None:
     folder = tmp_path / "a sweep"
     done = train("seed=0,1", "optimizer.lr=0.01,-1", f"hydra.sweep.dir='{folder}'", *TWO, first=("-m",))

@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from segmentation.analysis.runs import Run
 from segmentation.errors import UserError
 
 ROLES = ("none", "lstm", "control")
 # What tells where, how fast or how far a run went, but not which network was trained in which way.
 NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger", "callbacks")
-NOT_THE_DATA = ("root", "num_workers", "check", "cache", "cache_gib")
+NOT_THE_DATA = ("root", "num_workers", "check", "cache", "cache_gib", "shown")
 CONTROLS = "segmentation.models.controls."
 IDENTITY = f"{CONTROLS}identity"
 
@@ -57,6 +59,16 @@ class Pair:
         """other - base, at each common seed."""
         base, other = self.base.by_seed(), self.other.by_seed()
         return [other[seed].metrics[metric] - base[seed].metrics[metric] for seed in self.seeds]
+
+    def fold_differences(self, metric: str) -> list[float]:
+        """other - base in each fold, the mean over the common seeds; empty where runs are of no folds."""
+        base, other = self.base.by_seed(), self.other.by_seed()
+        folds = [
+            [after.metrics[metric] - before.metrics[metric] for before, after in zip(*members, strict=True)]
+            for seed in self.seeds
+            if all(members := (base[seed].members, other[seed].members))
+        ]
+        return [float(difference) for difference in np.mean(folds, 0)] if folds else []
 
 
 def find_cells(runs: Sequence[Run]) -> list[Cell]:

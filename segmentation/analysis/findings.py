@@ -32,6 +32,7 @@ class Finding:
     images: Mapping[str, Spread] | None  # by metric, over the test images; None without confusion matrices
     units: Units | None
     decision: Decision  # by the primary metric
+    folds: Mapping[str, Difference] | None = None  # by metric, over the folds; None where there are none
 
     @property
     def primary(self) -> Difference:
@@ -58,8 +59,16 @@ def judge(pairs: Sequence[Pair]) -> list[Finding]:
         deltas = {metric: pair.differences(metric) for metric in METRICS}
         differences = {metric: paired_difference(delta) for metric, delta in deltas.items()}
         signs = {metric: sign_flip(delta) for metric, delta in deltas.items()}
-        findings.append(Finding(pair, differences, signs, *over_images(pair), decision))
+        findings.append(Finding(pair, differences, signs, *over_images(pair), decision, over_folds(pair)))
     return findings
+
+
+def over_folds(pair: Pair) -> dict[str, Difference] | None:
+    """The difference over folds, which share training images, where the pair's runs are of several."""
+    if not pair.fold_differences(PRIMARY):
+        return None
+    overlap = 1 / (pair.base.settings["data"]["folds"] - 1)
+    return {metric: paired_difference(pair.fold_differences(metric), overlap=overlap) for metric in METRICS}
 
 
 def over_images(pair: Pair) -> tuple[dict[str, Spread] | None, Units | None]:
@@ -83,9 +92,11 @@ def sentence(finding: Finding) -> str:
     opening = f"{pair.other.label}: {points(result.mean)} points of pixel accuracy over {pair.base.label}"
     if result.low is None or result.high is None:
         return f"{opening}, from one seed: too few to say anything. Five would be a start."
-    interval = f"95 % interval {points(result.low)} to {points(result.high)}, {result.pairs} seeds"
+    pooled = "" if finding.folds is None else f", {finding.folds[PRIMARY].pairs} folds pooled at each"
+    interval = f"95 % interval {points(result.low)} to {points(result.high)}, {result.pairs} seeds{pooled}"
     if finding.claimed:
-        return f"{opening} ({interval}): more than chance{corrected_by(finding)}."
+        scope = "" if finding.folds is None else " in trainings on these images"
+        return f"{opening} ({interval}): more than chance{scope}{corrected_by(finding)}."
     verdict = f"{opening} ({interval}): not to be told from chance{corrected_by(finding)}."
     needed = finding.needed
     if needed is None:
@@ -121,6 +132,19 @@ def images_sentence(finding: Finding) -> str:
     return text if finding.units.other_videos else f"{text} It speaks for these videos only."
 
 
+def folds_sentence(finding: Finding) -> str:
+    """What the folds say of a pair: of other images, where the seeds speak for other trainings on these."""
+    if finding.folds is None or (result := finding.folds[PRIMARY]).low is None or result.high is None:
+        return ""
+    count = len(finding.pair.seeds)
+    verdict = "more than chance" if result.excludes_zero else "not to be told from chance"
+    return (
+        f"{finding.pair.other.label} - {finding.pair.base.label}: over {result.pairs} folds, each the mean of {count} "
+        f"seed{'s' * (count > 1)}, {points(result.low)} to {points(result.high)} points (95 %, corrected for the "
+        f"training images that folds share; Nadeau and Bengio, 2003): for other images to train and test on, {verdict}."
+    )
+
+
 def points(fraction: float) -> str:
     """A difference of fractions in percentage points."""
     return f"{100 * fraction:+.2f}"
@@ -138,11 +162,20 @@ def as_row(finding: Finding) -> dict[str, Any]:
             image = finding.images[metric]
             row["images"] = {"interval": [image.low, image.high], "spread": image.deviation}
             row["images"] |= {"units": finding.units.words, "speaks_for_other_videos": finding.units.other_videos}
+        if finding.folds is not None:
+            fold = finding.folds[metric]
+            row["folds"] = {"delta": finding.pair.fold_differences(metric), "interval": [fold.low, fold.high]}
+            row["folds"] |= {"p_value": fold.p_value, "test": "corrected resampled t (Nadeau and Bengio, 2003)"}
         return row
 
     pair = finding.pair
     row: dict[str, Any] = {"base": pair.base.label, "other": pair.other.label, "differs_in": pair.group}
-    row |= {"seeds": pair.seeds, "num_seeds": len(pair.seeds), "metric": PRIMARY, **figures(PRIMARY)}
+    row |= {
+        "seeds": pair.seeds,
+        "num_seeds": len(pair.seeds),
+        "unit": "seed" if finding.folds is None else "seed, its folds pooled",
+    }
+    row |= {"metric": PRIMARY, **figures(PRIMARY)}
     row |= {
         "holm_p": finding.decision.adjusted_p,
         "comparisons": finding.decision.family,

@@ -7,7 +7,8 @@ from jinja2 import Environment, PackageLoader
 
 from segmentation.analysis import ablation, expense
 from segmentation.analysis.cells import find_cells, find_pairs
-from segmentation.analysis.findings import images_sentence, judge
+from segmentation.analysis.findings import folds_sentence, images_sentence, judge
+from segmentation.analysis.folds import pool_folds
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.sections import Measure, Report, inline
 from segmentation.analysis.tally import SampleOf
@@ -24,11 +25,13 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
     Returns:
         The page.
     """
-    runs, unfinished = find_runs(folder)
+    finished, unfinished = find_runs(folder)
+    runs, incomplete = pool_folds(finished)
     cells = find_cells(runs)
     found = judge(find_pairs(cells))
     pairs = [finding.pair for finding in found]
     report = Report(folder / "report")
+    report.missing += incomplete
     for name in ("cost.json", "where.json"):
         (report.target / name).unlink(missing_ok=True)
     ablation.write_tables(report.target, cells, found)
@@ -40,10 +43,11 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         data=runs[0].config["data"]["name"],
         metrics=runs[0].metrics,
-        num_runs=len(runs),
+        num_runs=len(finished),
+        num_folds=len(runs[0].members),
         unfinished=[path.relative_to(folder) for path in unfinished],
         sentences=ablation.sentences(found),
-        images=[text for finding in found if (text := images_sentence(finding))],
+        notes=[text for finding in found for say in (images_sentence, folds_sentence) if (text := say(finding))],
         header=ablation.HEADER,
         findings_header=ablation.FINDINGS,
         findings=ablation.finding_rows(found),

@@ -1,5 +1,7 @@
 """Masks as pictures: class colours, overlays, and where one prediction is right and another wrong."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,7 @@ def save_image(path: Path, image: Pixels) -> None:
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    # A name of its own, since a longer one than the picture's may be longer than a file system takes.
+    partial = path.with_name(f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.partial")
     picture.save(partial, format="PNG")
     partial.replace(path)

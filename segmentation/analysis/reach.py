@@ -25,9 +25,9 @@ def influence(network: nn.Module, slot: nn.Module, image: Tensor) -> Fields:
     """The fields of the predicted class's logit at the middle pixel, (H // 2, W // 2).
 
     Args:
-        network: images [1, 3, H, W] to logits [1, classes, H, W], in evaluation mode.
+        network: images [1, N, H, W] to logits [1, classes, H, W], in evaluation mode.
         slot: the part of it that mixes the map.
-        image: [1, 3, H, W].
+        image: [1, N, H, W].
     """
     entering: list[Tensor] = []
     handle = slot.register_forward_hook(lambda module, inputs, output: entering.append(inputs[0]))

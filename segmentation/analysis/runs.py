@@ -26,6 +26,7 @@ class Run:
     overrides: Sequence[str]  # the command line's
     metrics: Mapping[str, Any]  # of the test
     history: Sequence[Mapping[str, float]]  # a row for each epoch
+    members: Sequence["Run"] = ()  # those of each fold, where it stands for several
 
     @property
     def seed(self) -> int:

@@ -40,12 +40,15 @@ class SignFlip(NamedTuple):
     smallest: float  # the least that so few differences allow
 
 
-def paired_difference(differences: Sequence[float], alpha: float = ALPHA) -> Difference:
+def paired_difference(differences: Sequence[float], alpha: float = ALPHA, overlap: float = 0.0) -> Difference:
     """Mean of paired differences with its 1 - alpha t interval and the p value of the paired t test (Student, 1908).
 
     Args:
         differences: one a pair, at least one.
         alpha: the share of intervals that may miss the true mean.
+        overlap: of differences that share training images, as those of folds do, the test images over the training
+            images of each; the mean's variance is then s² (1 / n + overlap), by the corrected resampled t test of
+            Nadeau and Bengio (2003).
     """
     values = np.asarray(differences, np.float64)
     mean, count = float(values.mean()), len(values)
@@ -54,7 +57,7 @@ def paired_difference(differences: Sequence[float], alpha: float = ALPHA) -> Dif
     spread = float(values.std(ddof=1))
     if spread == 0:  # the same difference at every seed
         return Difference(mean, 0.0, mean, mean, 1.0 if mean == 0 else 0.0, count)
-    error = spread / math.sqrt(count)
+    error = spread * math.sqrt(1 / count + overlap)
     low, high = stats.t.interval(1 - alpha, count - 1, loc=mean, scale=error)
     p_value = 2 * stats.t.sf(abs(mean) / error, count - 1)
     return Difference(mean, spread, float(low), float(high), float(p_value), count)

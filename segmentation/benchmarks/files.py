@@ -18,9 +18,12 @@ def sample_files(settings: Mapping[str, Any], split: str) -> list[tuple[Path, Pa
     A data set that is not read from files must have been drawn by `on_disk` before.
 
     Raises:
-        UserError: where masks hold something else than class indices, which the peer does not know.
+        UserError: where masks hold something else than class indices, or images something else than RGB.
     """
-    reader = DataModule(settings["data"], {}, 0).reader(split)
+    data = DataModule(settings["data"], {}, 0)
+    if data.channels != 3 or data.white is not None:
+        raise UserError("data: the benchmark's peer reads RGB of 8 bits; leave out data.channels and data.white")
+    reader = data.reader(split)
     assert isinstance(reader, FileReader)
     table = getattr(reader.labels, "table", None)
     if table is None or (table[: reader.num_classes] != np.arange(reader.num_classes)).any():

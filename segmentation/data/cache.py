@@ -27,7 +27,7 @@ from segmentation.data.samples import Reader, Sample
 from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of the files; another makes old ones unknown
+FORMAT = 2  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
 SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
@@ -73,7 +73,8 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
             store.folder.mkdir(parents=True, exist_ok=True)
             with turn(file):
                 if not is_whole(file):
-                    needed = 4 * len(reader) * reader[0].mask.size  # all are taken to be as large as the first
+                    first = reader[0]  # all are taken to be as large
+                    needed = len(reader) * (first.image.size + first.mask.size)
                     with turn(store.folder / "room"):  # others count and remove files as well
                         if not make_room(store, needed, {one.file for one in keep if isinstance(one, CachedReader)}):
                             return reader
@@ -89,8 +90,10 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
 def is_whole(file: Path) -> bool:
     """Whether a cache is there with all its samples; its index is written last."""
     try:
-        sizes = json.loads(file.with_suffix(INDEX).read_text())["sizes"]
-        return bool(file.stat().st_size == sum(4 * height * width for height, width in sizes))
+        index = json.loads(file.with_suffix(INDEX).read_text())
+        return bool(
+            file.stat().st_size == (index["channels"] + 1) * sum(height * width for height, width in index["sizes"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -141,7 +144,7 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
     """
     # Of its own name: where locks are without effect (some network drives), two may write at once.
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
-    shapes, seen = [], set()
+    shapes, seen, channels = [], set(), 0
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):
@@ -149,9 +152,10 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
                 if output.tell() > limit:
                     raise OSError(errno.EFBIG, "decoded images are more than data.cache_gib allows")
                 shapes.append(sample.mask.shape)
+                channels = sample.image.shape[2]
                 seen |= labels_in(sample.mask)
         partial.replace(file)
-        partial.write_text(json.dumps({"sizes": shapes, "seen": sorted(seen)}))
+        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": sorted(seen)}))
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)

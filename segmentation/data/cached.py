@@ -11,7 +11,7 @@ import numpy as np
 
 from segmentation.data.samples import Reader, Sample
 
-INDEX = ".json"  # beside the samples: their sizes, and the labels in them
+INDEX = ".json"  # beside the samples: their sizes and channels, and the labels in them
 
 
 class CachedReader:
@@ -28,7 +28,8 @@ class CachedReader:
         index = json.loads(file.with_suffix(INDEX).read_text())
         self.seen: set[int] = set(index["seen"])
         self.sizes: list[tuple[int, int]] = [tuple(size) for size in index["sizes"]]
-        self.offsets = [0, *accumulate(4 * height * width for height, width in self.sizes)]
+        self.channels: int = index["channels"]
+        self.offsets = [0, *accumulate((self.channels + 1) * height * width for height, width in self.sizes)]
         self.positions: Sequence[int] = range(len(self.sizes))  # in the file, of the samples
         self.bytes = np.memmap(self.file, np.uint8, "r")
 
@@ -43,8 +44,12 @@ class CachedReader:
         position = self.positions[index]
         height, width = self.sizes[position]
         stored = np.array(self.bytes[self.offsets[position] : self.offsets[position + 1]])  # a copy may be written to
-        colours, labels = np.split(stored, [3 * height * width])
-        return Sample(colours.reshape(height, width, 3), labels.reshape(height, width), self.names[index])
+        colours, labels = np.split(stored, [self.channels * height * width])
+        return Sample(colours.reshape(height, width, self.channels), labels.reshape(height, width), self.names[index])
+
+    def image_file(self, index: int) -> Path | None:
+        """As the reader's."""
+        return self.reader.image_file(self.positions[index])
 
     def mask_file(self, index: int) -> Path | None:
         """As the reader's."""

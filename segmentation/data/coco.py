@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from segmentation.data.checks import check_samples
-from segmentation.data.images import Pixels, read_image
+from segmentation.data.images import Pixels, White, read_image
 from segmentation.data.patterns import Pattern
 from segmentation.data.reader import existing, fingerprint
 from segmentation.data.samples import Sample
@@ -32,6 +32,8 @@ class CocoReader:
         classes: the categories' names, and perhaps `background`.
         num_classes: as many.
         ignore_index: label of void pixels.
+        channels: of an image, see `read_image`.
+        white: likewise.
     """
 
     def __init__(
@@ -44,8 +46,11 @@ class CocoReader:
         classes: Sequence[str],
         num_classes: int,
         ignore_index: int,
+        channels: int = 3,
+        white: White = None,
     ) -> None:
         self.root, self.split = existing(root), split
+        self.channels, self.white = channels, white
         self.num_classes, self.void = num_classes, ignore_index
         self.file = self.root / listing
         content = read_annotations(self.file)
@@ -79,7 +84,7 @@ class CocoReader:
 
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
-        entry, image = self.images[name], read_image(self.paths[name])
+        entry, image = self.images[name], read_image(self.paths[name], self.channels, self.white)
         if image.shape[:2] != (entry["height"], entry["width"]):
             height, width = image.shape[:2]
             raise UserError(f"{self.paths[name]}: {width}x{height}, but {self.file.name} says otherwise")
@@ -113,6 +118,10 @@ class CocoReader:
             raise UserError(f"{self.file}: annotation {found.get('id')}: its run lengths are of another size")
         return drawn
 
+    def image_file(self, index: int) -> Path | None:
+        """Where the image of a sample lies."""
+        return self.paths[self.names[index]]
+
     def mask_file(self, index: int) -> Path | None:
         """None: masks are drawn."""
         return None
@@ -133,8 +142,8 @@ class CocoReader:
         return hashlib.sha256("\n".join(paths).encode()).hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the paths, sizes and times of change of all files, and over what categories become."""
-        rest = repr((self.label_of, self.background, self.void)).encode()
+        """SHA-256 over the paths, sizes and times of change of all files, and over what is made of them."""
+        rest = repr((self.label_of, self.background, self.void, self.channels, self.white)).encode()
         return fingerprint([self.file, *(self.paths[name] for name in self.names)], rest)
 
 

@@ -53,7 +53,11 @@ class StoredLabels:
         if labels.min() < 0:
             label = int(stored[labels < 0][0])
             found = set(np.unique(stored).tolist())
-            cure = "0 and 255 are two classes by data.reader.labels=[0,255]" if found == {0, 255} else "see data.reader"
+            cure = (
+                "data.reader.labels says which labels the classes have, data.reader.others=void makes all others void"
+            )
+            if found == {0, 255}:
+                cure = "0 and 255 are two classes by data.reader.labels=[0,255]"
             raise UserError(f"{path}: label {label} is no class and not data.ignore_index; {cure}")
         return labels.astype(np.uint8)
 
@@ -93,7 +97,7 @@ class ColouredLabels:
         Raises:
             UserError: for a file that cannot be read, or a colour that is of no class.
         """
-        codes = as_codes(np.asarray(open_image(path).convert("RGB")))
+        codes = as_codes(np.asarray(open_image(path, exact=True).convert("RGB")))
         places = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
         unknown = self.codes[places] != codes
         if unknown.any():
@@ -140,12 +144,22 @@ def label_table(pairs: Mapping[int, int], num_classes: int, ignore_index: int, o
 
 def read_labels(path: Path) -> Pixels:
     """A mask file's stored labels [H, W], the grey values or a palette's indices, turned as its own EXIF tag says."""
-    mask = open_image(path)
+    mask = open_image(path, exact=True)
     if mask.mode in ("RGB", "RGBA"):
         raise UserError(f"{path}: a mask in colours; where each class has one, set data.reader.masks=colours")
+    if mask.mode[0] == "I":
+        return as_bytes(np.asarray(mask), path)
     if mask.mode not in ("L", "P", "1"):
         raise UserError(f"{path}: a mask of mode {mask.mode}; give a picture of labels, grey (L) or with a palette (P)")
     return np.asarray(mask, np.uint8)
+
+
+def as_bytes(stored: npt.NDArray[Any], path: Path) -> Pixels:
+    """Labels of 16 or 32 bits as bytes."""
+    for label in (int(stored.min()), int(stored.max())):
+        if not 0 <= label <= 255:
+            raise UserError(f"{path}: label {label}, but labels are 0 to 255; write void as data.ignore_index")
+    return stored.astype(np.uint8)
 
 
 def as_codes(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

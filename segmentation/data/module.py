@@ -7,14 +7,19 @@ from typing import Any
 import cv2
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segmentation.data.augment import Augmentation
+from segmentation.data.balance import balanced_shares, check_strength
+from segmentation.data.channels import check_channels, visible
 from segmentation.data.download import download
+from segmentation.data.images import Pixels, White
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
 from segmentation.data.splits import Splits, check_labels, default_colours
 from segmentation.errors import UserError
+from segmentation.resuming import seed_step
 
 MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
 
@@ -39,7 +44,7 @@ def start_worker(worker: int) -> None:
 
 
 class DataModule(pl.LightningDataModule):
-    """A data set's splits as batches of image uint8 [B, 3, H, W], mask int64 [B, H', W'] and index int64 [B].
+    """A data set's splits as batches of image uint8 [B, C, H, W], mask int64 [B, H', W'] and index int64 [B].
 
     Args:
         config: the keys of `DataConfig`, as plain containers.
@@ -55,11 +60,19 @@ class DataModule(pl.LightningDataModule):
         self.colours: list[list[int]] = config["colours"] or default_colours(len(self.classes))
         self.ignore_index: int = config["ignore_index"]
         check_labels(self.classes, self.colours, self.ignore_index)
+        check_strength(config["balance"])
+        check_channels(config)
+        self.channels: int = config["channels"]
+        self.white: White = config["white"]
+        self.shown: list[int] | None = config["shown"]
         self.size: list[int] | None = config["size"]
-        self.augmentation = Augmentation(augment, self.ignore_index)
+        self.augmentation = Augmentation(augment, self.ignore_index, self.channels)
         if config["download"]:
             download(config["source"], config["root"], self.name)
         self.splits = Splits(config)
+        self._shares: Tensor | None = None
+        # Epoch and batch that a training goes on with. Lightning sets the epoch only after workers have begun to load.
+        self.begun = (0, 0)
         self.test_split = "test" if "test" in self.splits.sources else "val"
 
     @property
@@ -90,6 +103,10 @@ class DataModule(pl.LightningDataModule):
             "files_hash": self.reader(split).files_hash(),
         }
 
+    def visible(self, image: Pixels) -> Pixels:
+        """An image [H, W, C] as RGB [H, W, 3], by `data.shown`."""
+        return visible(image, self.shown)
+
     def groups(self, split: str) -> list[str] | None:
         """As `Splits.group`, of every sample of a split."""
         return self.splits.group(self.reader(split).names)
@@ -113,14 +130,22 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         reader = self.reader("train")
-        sampler = TrainSampler(len(reader), self.seed, *self._position())
+        sampler = TrainSampler(len(reader), self.seed, *self._position(), self._balanced(reader))
         batches = TrainBatches(sampler, self._batch_size())
         if len(batches) == 0:
             raise UserError(
                 f"data: {len(reader)} training images leave a process none; lower data.batch_size or devices"
             )
+        batches.go_on(*self.begun)
         samples = TrainSamples(reader, self.augmentation, self.size, self.seed)
         return self._loader(samples, batch_sampler=batches)
+
+    def _balanced(self, reader: Reader) -> Tensor | None:
+        """How often each sample is drawn, where `data.balance` is not 0."""
+        if self.config["balance"] and self._shares is None:
+            quiet, strength = self._position()[0] > 0, self.config["balance"]
+            self._shares = balanced_shares(reader, strength, len(self.classes), self.ignore_index, quiet=quiet)
+        return self._shares
 
     def val_dataloader(self) -> DataLoader[Item]:
         return self._evaluation_loader("val")
@@ -133,6 +158,13 @@ class DataModule(pl.LightningDataModule):
         sampler = EvaluationSampler(len(reader), *self._position())
         samples = EvaluationSamples(reader, self.size, self.ignore_index)
         return self._loader(samples, sampler=sampler, batch_size=self.config["eval_batch_size"])
+
+    def on_before_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """The batch as it is; from here on what a training step draws depends on seed, epoch, batch and rank alone."""
+        if self.trainer is not None and self.trainer.training:
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            seed_step(self.seed, self.trainer.current_epoch, batches.ready, self.trainer.global_rank)
+        return batch
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Labels as int64, which losses and metrics want; from the workers to the device they travel as bytes."""

@@ -1,5 +1,6 @@
 """Patterns of paths below a data set's folder, such as `{split}/images/{name}.*`; `*` stands for anything."""
 
+import glob
 import re
 from pathlib import Path, PurePosixPath
 
@@ -25,13 +26,18 @@ class Pattern:
             self.expression = re.compile(f"{before}(.+){after}")
 
     def fill(self, name: str) -> Path:
-        """The path of the sample of this name; where `*` leaves a choice, the first of those that are there."""
-        path = self.text.replace("{name}", name)
-        if "*" not in path:
-            return inside(self.root, path, self.root)
-        if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
-            raise UserError(f"{self.root}: {path} leads out of it; paths must be relative to data.root")
-        return next(iter(sorted(self.root.glob(path))), self.root / path)
+        """The path of the sample of this name: where `*` leaves a choice, that which is there.
+
+        Raises:
+            UserError: if it leads out of the folder, or several are there.
+        """
+        path = inside(self.root, self.text.replace("{name}", name), self.root)
+        if "*" not in self.text:
+            return path
+        first, *others = sorted(self.root.glob(self.text.replace("{name}", glob.escape(name)))) or [path]
+        if others:
+            raise UserError(f"{first} and {others[0]}: both fit {self.text}; leave one, or mend the pattern")
+        return first
 
     def name(self, path: str) -> str:
         """What `{name}` stands for in a path; its stem where the pattern does not fit."""
@@ -39,10 +45,23 @@ class Pattern:
         return match[1] if match else PurePosixPath(path).stem
 
     def find(self) -> list[tuple[str, Path]]:
-        """Name and path of all that fit, in order."""
-        paths = sorted(self.root.glob(self.text.replace("{name}", "*")))
-        matches = [(self.expression.fullmatch(path.relative_to(self.root).as_posix()), path) for path in paths]
-        return [(match[1], path) for match, path in matches if match]
+        """Name and path of all that fit, in order.
+
+        Raises:
+            UserError: for a file whose name fits but for its case, such as `.PNG` where the pattern says `.png`.
+        """
+        folder, _, last = self.text.replace("{name}", "*").rpartition("/")
+        any_case = re.sub("[a-zA-Z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", last)
+        found = []
+        for path in sorted(self.root.glob(f"{folder}/{any_case}".lstrip("/"))):
+            place = path.relative_to(self.root).as_posix()
+            if match := self.expression.fullmatch(place):
+                found.append((match[1], path))
+            elif re.fullmatch(self.expression.pattern, place, re.IGNORECASE):
+                raise UserError(
+                    f"{path}: fits {self.text} but for upper and lower case; rename it, or mend the pattern"
+                )
+        return found
 
 
 def inside(root: Path, path: str, source: Path) -> Path:

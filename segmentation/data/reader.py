@@ -3,12 +3,14 @@
 import copy
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from segmentation.data.checks import check_samples
-from segmentation.data.images import read_image
+from segmentation.data.files import is_text, require_file
+from segmentation.data.images import White, read_image
 from segmentation.data.masks import MASKS, StoredLabels
 from segmentation.data.patterns import Pattern, inside
 from segmentation.data.samples import Sample
@@ -32,6 +34,8 @@ class FileReader:
         mask: pattern of the mask's path.
         num_classes: labels are 0 ... num_classes - 1.
         ignore_index: label of void pixels.
+        channels: of an image, see `read_image`.
+        white: likewise.
         folders: what stands for `{split}` instead, by split.
         masks: what masks store: `labels` or `colours`.
         stored: arguments of that, see `StoredLabels` and `ColouredLabels`.
@@ -47,12 +51,15 @@ class FileReader:
         mask: str,
         num_classes: int,
         ignore_index: int,
+        channels: int = 3,
+        white: White = None,
         folders: Mapping[str, str] | None = None,
         masks: str = "labels",
         **stored: Any,
     ) -> None:
         self.root = existing(root)
         self.split, self.num_classes = split, num_classes
+        self.channels, self.white = channels, white
         folder = (folders or {}).get(split, split)
         self.image, self.mask = Pattern(self.root, image, folder), Pattern(self.root, mask, folder)
         if masks not in MASKS:
@@ -94,13 +101,18 @@ class FileReader:
             raise UserError(
                 f"{file}: the list of the split {self.split!r} is not there; check data.root and data.splits"
             )
-        for number, line in enumerate(file.read_text().splitlines(), 1):
+        for number, line in enumerate(read_list(file), 1):
             if line.strip() and not line.startswith("#"):
                 yield self._line(line.strip(), file, number)
 
     def _line(self, text: str, file: Path, number: int) -> tuple[str, Pair]:
         """The sample that a line of a list names."""
+        if not is_text(text.replace("\t", "")):
+            raise UserError(f"{file}, line {number}: {text!r} holds control characters; mend it")
         words = text.split("\t" if "\t" in text else None)
+        for word in words:
+            if ".." in PurePosixPath(word).parts:
+                inside(self.root, word, file)
         name = text if len(words) == 1 or self.image.fill(text).is_file() else None  # names may have spaces
         if name is None and len(words) == 2:
             image, mask = (inside(self.root, word, file) for word in words)
@@ -122,11 +134,19 @@ class FileReader:
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
         image_path, mask_path = self.paths[name]
-        image, mask = read_image(image_path), self.labels(mask_path)
+        require_file(mask_path, f", the mask of {image_path}")
+        image, mask = read_image(image_path, self.channels, self.white), self.labels(mask_path)
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
-            raise UserError(f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}")
+            raise UserError(
+                f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}; draw it on this image"
+                + " as its EXIF turns it" * ((mask_width, mask_height) == (height, width))
+            )
         return Sample(image, mask, name)
+
+    def image_file(self, index: int) -> Path | None:
+        """Where the image of a sample lies."""
+        return self.paths[self.names[index]][0]
 
     def mask_file(self, index: int) -> Path | None:
         """Where the mask of a sample lies."""
@@ -149,8 +169,19 @@ class FileReader:
         return hashlib.sha256("\n".join(paths).encode()).hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the paths, sizes and times of change of all files, and over what their labels become."""
-        return fingerprint(itertools.chain.from_iterable(self.paths.values()), self.labels.fingerprint())
+        """SHA-256 over the paths, sizes and times of change of all files, and over what is made of them."""
+        for image, mask in self.paths.values():
+            require_file(mask, f", the mask of {image}")
+        made = self.labels.fingerprint() + repr((self.channels, self.white)).encode()
+        return fingerprint(itertools.chain.from_iterable(self.paths.values()), made)
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list file, with or without the mark of UTF-8 at its beginning."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8; save it as UTF-8") from None
 
 
 def existing(root: str | None) -> Path:
@@ -166,9 +197,7 @@ def fingerprint(files: Iterable[Path], rest: bytes) -> str:
     """SHA-256 over the paths, sizes and times of change of files, and over what else their samples depend on."""
     digest = hashlib.sha256(rest)
     for path in files:
-        try:
-            stat = path.stat()
-        except OSError:
-            raise UserError(f"{path}: no such file") from None
-        digest.update(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        require_file(path)
+        stat = path.stat()
+        digest.update(os.fsencode(path.absolute()) + f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -21,7 +21,7 @@ Size = list[int] | None
 class Sample(NamedTuple):
     """An image and what its pixels are."""
 
-    image: Pixels  # [H, W, 3], RGB
+    image: Pixels  # [H, W, C], RGB unless `data.channels` says otherwise
     mask: Pixels  # [H, W], class indices or the ignore index
     name: str
 
@@ -37,6 +37,9 @@ class Reader(Protocol):
 
     def select(self, indices: Sequence[int]) -> "Reader":
         """Some of the samples, in this order."""
+
+    def image_file(self, index: int) -> Path | None:
+        """Where the image of a sample lies, if it has a file of its own."""
 
     def mask_file(self, index: int) -> Path | None:
         """Where the mask of a sample lies, if it has a file of its own."""
@@ -55,15 +58,15 @@ class Reader(Protocol):
 
 
 class TrainSamples(Dataset[Item]):
-    """Augmented samples at the network's size: image uint8 [3, H, W], mask uint8 [H, W], index int64."""
+    """Augmented samples at the network's size: image uint8 [C, H, W], mask uint8 [H, W], index int64."""
 
     def __init__(self, reader: Reader, augmentation: Augmentation, size: Size, seed: int) -> None:
         self.reader, self.augmentation, self.size, self.seed = reader, augmentation, size, seed
 
     def __getitem__(self, key: Key) -> Item:
-        epoch, index = key
+        index = key[1]
         sample = self.reader[index]
-        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((self.seed, *key)).generate_state(1)[0])
         image, mask = self.augmentation(sample.image, sample.mask, seed)
         return to_item(resize_image(image, self.size), resize_mask(mask, self.size), index)
 
@@ -83,7 +86,7 @@ class EvaluationSamples(Dataset[Item]):
 
 
 def to_item(image: Any, mask: Any, index: int) -> Item:
-    """Arrays [H, W, 3] and [H', W'] as tensors."""
+    """Arrays [H, W, C] and [H', W'] as tensors."""
     return {
         "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
         "mask": torch.from_numpy(np.ascontiguousarray(mask)),

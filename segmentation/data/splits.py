@@ -1,5 +1,6 @@
 """A data set's splits as readers: which there are, cut and cached as the configuration says."""
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from hydra.utils import get_class
 
 from segmentation.data.cache import cached, find_store
+from segmentation.data.channels import check_form
 from segmentation.data.folds import Folds, find_sources, thin_out
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError, nearest
@@ -50,7 +52,10 @@ class Splits:
     def require(self, split: str) -> None:
         """Raise a UserError unless there is such a split."""
         if split not in self.sources:
-            raise UserError(f"data: {self.config['name']} has no split {split!r}; {nearest(split, self.sources)}")
+            missing = split in self.config["splits"] and split not in self.listings
+            listing = self.config["splits"].get(split) or "image that fits data.reader.image"
+            why = f", no {listing} in {self.config['root']}" if missing else ""
+            raise UserError(f"data: {self.config['name']} has no split {split!r}{why}; {nearest(split, self.sources)}")
 
     def reader(self, split: str) -> Reader:
         """The samples of a split."""
@@ -73,11 +78,21 @@ class Splits:
                     listing=self.listings[source],
                     num_classes=len(self.config["classes"]),
                     ignore_index=self.config["ignore_index"],
+                    **self._form(),
                     **self.keywords,
                 )
             limit = self.config["limit"]
             self._whole[source] = reader if limit is None else reader.select(thin_out(len(reader), limit))
         return self._whole[source]
+
+    def _form(self) -> dict[str, Any]:
+        """What a reader is told of its images; nothing where they are as they are by default."""
+        told = {key: self.config[key] for key, usual in (("channels", 3), ("white", None)) if self.config[key] != usual}
+        known = inspect.signature(self.kind).parameters
+        for key, value in told.items():
+            if key not in known and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+                raise UserError(f"data.{key}={value}: {self.kind.__name__} gives RGB images of 8 bits; leave it out")
+        return told
 
     def prepare(self, splits: Sequence[str]) -> None:
         """See that every file of these splits can be used, and keep what was decoded for that in the cache, where there
@@ -99,6 +114,7 @@ class Splits:
             if store is not None:
                 reader = cached(reader, store, f"reading {source}", keep=self._whole.values())
                 self._whole[source] = reader
+            check_form(reader, self.config["channels"])
             reader.check()
         self._readers.clear()
 

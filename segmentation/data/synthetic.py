@@ -71,6 +71,10 @@ class SyntheticReader:
         scene.draw()
         return Sample(scene.lit(), scene.mask_with_seams(self.ignore_index), self.names[index])
 
+    def image_file(self, index: int) -> Path | None:
+        """None: images are drawn."""
+        return None
+
     def mask_file(self, index: int) -> Path | None:
         """None: masks are drawn."""
         return None

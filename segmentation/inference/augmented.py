@@ -15,7 +15,7 @@ class Augmented(nn.Module):
     """A network whose probabilities are the mean over changed copies of an image, each changed back.
 
     Args:
-        network: images [B, 3, H, W] in 0...1, and the size of its logits, to logits [B, C, *size].
+        network: images [B, N, H, W] in 0...1, and the size of its logits, to logits [B, C, *size].
         flip: with the mirror image of each copy.
         scales: of the copies' sides.
     """
@@ -29,7 +29,7 @@ class Augmented(nn.Module):
         self.scales = tuple(scales)
 
     def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1 to log-probabilities [B, C, *size], by default of their own size."""
+        """Images [B, N, H, W] in 0...1 to log-probabilities [B, C, *size], by default of their own size."""
         own = (image.shape[-2], image.shape[-1])
         wanted = own if size is None else (int(size[0]), int(size[1]))
         total: Tensor | float = 0.0
@@ -45,5 +45,5 @@ class Augmented(nn.Module):
 
 
 def resize(image: Tensor, size: Size) -> Tensor:
-    """Images [B, 3, H, W] at another size, averaged where they shrink."""
+    """Images [B, N, H, W] at another size, averaged where they shrink."""
     return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)

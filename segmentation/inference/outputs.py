@@ -64,7 +64,9 @@ class Maps:
             self.probabilities[(slice(None), *place)] = part.probabilities.half().cpu().numpy()
 
     def write(self, folder: Path, name: Path, image: Pixels, colours: Sequence[Sequence[int]]) -> Path:
-        """Write the mask, the overlay and what else is kept, and return the mask's path; the mask comes last."""
+        """Write the mask, the overlay on an RGB image [H, W, 3] and what else is kept, and return the mask's path; the
+        mask comes last.
+        """
         try:
             return self._write(folder, name, image, colours)
         except BaseException:

@@ -50,7 +50,7 @@ def windowed(network: nn.Module, options: Mapping[str, Any], size: Sequence[int]
 def as_asked(
     network: nn.Module, options: Mapping[str, Any], size: Sequence[int] | None
 ) -> Callable[[Tensor, tuple[int, int]], Tensor]:
-    """A function of images [B, 3, H, W] and the size of the logits that calls a network as the options say."""
+    """A function of images [B, N, H, W] and the size of the logits that calls a network as the options say."""
     inner = augmented(network, options)
     outer = windowed(inner, options, size) or inner
     return lambda image, size: outer(image, size=size)
@@ -60,7 +60,7 @@ class Predictor:
     """A model with everything between an image file's pixels and its class probabilities.
 
     Args:
-        network: images [B, 3, H, W] in 0...1 to logits.
+        network: images [B, N, H, W] in 0...1 to logits.
         size: of the images in training, to which `mode=resize` brings them; None for their own.
         device: where to compute.
         options: as in `InferenceConfig`.
@@ -75,22 +75,22 @@ class Predictor:
         self.device = device
 
     def forwards(self, image: Pixels) -> int:
-        """In how many pieces an image [H, W, 3] is seen."""
+        """In how many pieces an image [H, W, N] is seen."""
         return 1 if self.windowed is None else self.windowed.count(*image.shape[:2])
 
     def batch(self, images: Sequence[Pixels]) -> list[Tensor]:
-        """Probabilities [C, H, W] of images [H, W, 3] of one size, seen whole in one forward."""
+        """Probabilities [C, H, W] of images [H, W, N] of one size, seen whole in one forward."""
         resized = torch.stack([self.tensor(resize_image(image, self.size)) for image in images])
         with torch.inference_mode():
             return list(self.network(unit(resized), size=images[0].shape[:2]).float().softmax(1))
 
     def parts(self, image: Pixels, seen: Callable[[int], object]) -> Iterator[Part]:
-        """Probabilities of an image [H, W, 3], part by part, without holding all of them."""
+        """Probabilities of an image [H, W, N], part by part, without holding all of them."""
         assert self.windowed is not None
         with torch.inference_mode():
             # On the host: only the windows go to the device, whose memory need not hold the image.
             yield from self.windowed.parts(torch.from_numpy(image).permute(2, 0, 1), seen, self.device)
 
     def tensor(self, image: Pixels) -> Tensor:
-        """An image [H, W, 3] as uint8 [3, H, W] on the device."""
+        """An image [H, W, N] as uint8 [N, H, W] on the device."""
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import cv2
 
+from segmentation.data.files import require_file
 from segmentation.data.images import Pixels
 from segmentation.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"}
 OWN = ("overlays", "uncertainty", "probabilities")  # folders beside the masks
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
@@ -21,7 +22,8 @@ def find_images(source: str, output: Path) -> tuple[Path, list[Path]]:
     those that an earlier prediction left in the output folder.
     """
     path = Path(source)
-    if path.is_file():
+    if not path.is_dir() and (path.exists() or path.is_symlink()):
+        require_file(path)
         return path.parent, [path]
     if path.is_dir():
         root = path
@@ -39,12 +41,14 @@ def find_images(source: str, output: Path) -> tuple[Path, list[Path]]:
         path
         for path in found
         if path.suffix.lower() in SUFFIXES
-        and path.is_file()
+        and not path.is_dir()
         and not (inside and path.resolve().is_relative_to(output.resolve()))
     )
     paths = sorted(wanted, key=in_order)
     if not paths:
         raise UserError(f"input={source}: no image in it; their names end in {', '.join(sorted(SUFFIXES))}")
+    for path in paths:
+        require_file(path)
     return root, paths
 
 

@@ -17,7 +17,7 @@ Named = tuple[Path, Pixels]
 
 
 class Stream:
-    """Turns named images [H, W, 3] into what is kept of their predictions.
+    """Turns named images [H, W, N] into what is kept of their predictions.
 
     Args:
         model: a run's folder, or a file of a model.

@@ -30,7 +30,7 @@ class Windowed(nn.Module):
     towards a window's edges, where the network knows least. An image that fits a window is seen whole.
 
     Args:
-        network: images [B, 3, H, W] in 0...1 to logits, or log-probabilities, of the same size.
+        network: images [B, N, H, W] in 0...1 to logits, or log-probabilities, of the same size.
         size: height and width of a window.
         overlap: the least part of a window, 0 to below 1, that its neighbour covers as well.
         batch_size: windows in one forward.
@@ -47,7 +47,7 @@ class Windowed(nn.Module):
         self.size, self.overlap, self.batch_size, self.block = size, overlap, batch_size, block
 
     def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1 to log-probabilities [B, C, *size], by default of their own size."""
+        """Images [B, N, H, W] in 0...1 to log-probabilities [B, C, *size], by default of their own size."""
         wholes = []
         for single in image:
             parts = list(self.parts(single))
@@ -82,7 +82,7 @@ class Windowed(nn.Module):
         """The probabilities of an image, a few rows at a time, each pixel once.
 
         Args:
-            image: uint8 [3, H, W], or floats in 0...1.
+            image: uint8 [N, H, W], or floats in 0...1.
             seen: is told after every forward how many windows it took.
             device: where the network is; None for where the image is.
         """

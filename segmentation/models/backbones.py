@@ -34,11 +34,20 @@ def check_name(name: str) -> None:
         raise UserError(f"backbone.name: timm has no weights {name!r}; {nearest(name, tagged)}")
 
 
-def normalisation(name: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [1, 3, 1, 1] of the RGB values (0...1) that the model was trained with."""
+def normalisation(name: str, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [1, channels, 1, 1] of the RGB values (0...1) that the model was trained with.
+
+    As timm adapts the weights of the first convolution: one channel, in whose place it sums them, has the mean of the
+    three; more take the three in turn.
+    """
     config = timm.get_pretrained_cfg(name)
     mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)
+    found = torch.tensor(mean), torch.tensor(std)
+    if channels == 1:
+        found = found[0].mean(), found[1].mean()
+    elif channels != 3:
+        found = found[0][torch.arange(channels) % 3], found[1][torch.arange(channels) % 3]
+    return found[0].view(1, -1, 1, 1), found[1].view(1, -1, 1, 1)
 
 
 def weights_keywords(name: str, weights: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ SIDES = (64, 128, 256)  # square inputs tried in turn to find the smallest that 
 class Features(NamedTuple):
     """A backbone and a decoder that fit, and what they make of an image."""
 
-    backbone: nn.Module  # image [B, 3, H, W] to a list of maps
+    backbone: nn.Module  # image [B, C, H, W] to a list of maps
     decoder: nn.Module  # the list of maps to one map [B, channels, H / stride, W / stride]
     channels: int
     stride: int
@@ -45,12 +45,17 @@ class FCN(nn.Module):
         encoder_name: str,
         encoder_weights: bool | None = None,
         encoder_output_stride: int = MULTIPLE,
+        in_channels: int = 3,
         classes: int = 1,
         **timm_keywords: Any,
     ) -> None:
         super().__init__()
         self.encoder = get_encoder(
-            encoder_name, weights=encoder_weights, output_stride=encoder_output_stride, **timm_keywords
+            encoder_name,
+            in_channels=in_channels,
+            weights=encoder_weights,
+            output_stride=encoder_output_stride,
+            **timm_keywords,
         )
         self.decoder = LastMap()
 
@@ -81,12 +86,15 @@ class LastMap(nn.Module):
         return features[-1]
 
 
-def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, load_weights: bool) -> Features:
+def build_features(
+    backbone: Mapping[str, Any], decoder: Mapping[str, Any], channels: int = 3, *, load_weights: bool
+) -> Features:
     """Build backbone and decoder together, since a decoder's layers follow from the backbone's channels.
 
     Args:
         backbone: name, weights, output_stride, args, as in `BackboneConfig`.
         decoder: `_target_` and keywords of a model of segmentation_models_pytorch, or of one that is called alike.
+        channels: of the images.
         load_weights: False leaves the backbone as initialised, for weights that are loaded afterwards.
 
     Raises:
@@ -107,13 +115,14 @@ def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, l
             decoder,
             encoder_name=f"tu-{name}",
             encoder_weights=pretrained,
+            in_channels=channels,
             classes=1,
             _convert_="all",
             **keywords,
         )
         if backbone.get("checkpointing"):  # saved models do not say: it is a matter of training
             checkpoint_gradients(model.encoder, name)
-        channels, stride, minimum = probe(model.encoder, model.decoder)
+        width, stride, minimum = probe(model.encoder, model.decoder, channels)
     except UserError:
         raise
     except Exception as error:
@@ -125,7 +134,7 @@ def build_features(backbone: Mapping[str, Any], decoder: Mapping[str, Any], *, l
             f"decoder: {part} cannot take the backbone {name} at output_stride {backbone['output_stride']} ({reason}); "
             "choose another decoder (decoder=fcn takes all), backbone or output_stride"
         ) from error
-    return Features(model.encoder, model.decoder, channels, stride, minimum)
+    return Features(model.encoder, model.decoder, width, stride, minimum)
 
 
 def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
@@ -144,7 +153,7 @@ def stride_keyword(target: str, stride: int | None) -> dict[str, int]:
     return {"encoder_output_stride" if named else "output_stride": stride}
 
 
-def probe(backbone: nn.Module, decoder: nn.Module) -> tuple[int, int, int]:
+def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, int, int]:
     """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table.
 
     Parameters that the map does not depend on (stages behind the last map that the decoder reads) are frozen: no
@@ -156,7 +165,7 @@ def probe(backbone: nn.Module, decoder: nn.Module) -> tuple[int, int, int]:
     try:
         for side in SIDES:
             try:
-                features = decoder(backbone(torch.zeros(1, 3, side, side)))
+                features = decoder(backbone(torch.zeros(1, channels, side, side)))
                 break
             except RuntimeError:
                 if side == SIDES[-1]:

@@ -34,8 +34,12 @@ def check_meta(meta: Any, path: Path) -> None:
         good = isinstance(colours, list) and len(colours) == len(classes) and all(is_colour(one) for one in colours)
     if good and size is not None:
         good = is_size(size)
-    if not good or not is_whole(void, 0, 255):
-        raise UserError(f"{path}: classes, colours, ignore_index or size are not what a network's can be")
+    channels, shown = meta.get("channels", 3), meta.get("shown")
+    good = good and is_whole(channels, 1, 1024) and is_whole(void, 0, 255)
+    if good and shown is not None:
+        good = isinstance(shown, list) and all(is_whole(channel, 0, channels - 1) for channel in shown)
+    if not good:
+        raise UserError(f"{path}: classes, colours, ignore_index, size, channels or shown are no network's")
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:

@@ -6,38 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from segmentation.errors import UserError
 from segmentation.models.described import check_meta, check_names, check_settings, check_sizes
-from segmentation.models.export.exported import Exported
+from segmentation.models.export.exported import USUAL, Exported
 from segmentation.models.export.formats import codec, format_of
-from segmentation.models.network import Network, build_network
+from segmentation.models.network import Inputs, Network, build_network
 from segmentation.reading import read_json
 from segmentation.targets import refusal
+from segmentation.whole import whole
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 1
 LONGEST = 2**20  # bytes of a description
+META = ("classes", "colours", "ignore_index", "size", "channels", "white", "shown")  # of the data, to use a network
 
 
 def save_model(network: Network, folder: Path, *, model: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """Write both files, each whole or not at all.
 
     Args:
-        network: what `build_network(model, len(meta["classes"]))` made.
+        network: what `build_network` made of `model` for these classes and channels.
         folder: where they go.
         model: `backbone`, `decoder` and `lstm` as plain containers.
-        meta: classes, colours, ignore_index and size, for whoever uses the network.
+        meta: the keys of `META`, for whoever uses the network.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial)
-    partial.replace(folder / WEIGHTS)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with whole(folder / WEIGHTS) as partial:
+        partial.write_bytes(save(weights))  # its own way of writing hides why a disk refuses
     rebuilt = {**model, "backbone": {**model["backbone"], "weights": "none", "checkpointing": False}}  # now in the file
-    partial = folder / f"{DESCRIPTION}.partial"
-    partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
-    partial.replace(folder / DESCRIPTION)
+    with whole(folder / DESCRIPTION) as partial:
+        partial.write_text(json.dumps({"format": FORMAT, "model": rebuilt, "meta": dict(meta)}, indent=2) + "\n")
 
 
 def load_model(path: str | Path, *, trust: bool = False) -> tuple[Network | Exported, dict[str, Any]]:
@@ -70,11 +70,12 @@ def load_network(path: str | Path, *, trust: bool = False) -> tuple[Network, dic
 def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
     """The network that a folder's `model.json` describes, with random weights, and its meta; as in `load_model`."""
     description, path = read_description(folder), folder / DESCRIPTION
-    model, count = description["model"], len(description["meta"]["classes"])
+    model, meta = description["model"], description["meta"]
+    inputs = Inputs(meta["channels"])  # mean and standard deviation are in the file of the weights
 
     def build() -> Network:
         try:
-            return build_network(model, count, load_weights=False)
+            return build_network(model, len(meta["classes"]), inputs, load_weights=False)
         except Exception as error:  # a description that nobody's training wrote can be wrong in any way
             reason = str(refusal(error, "model"))
             raise UserError(reason if str(path) in reason else f"{path}: no network for it: {reason}") from error
@@ -83,7 +84,7 @@ def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, An
         check_names(model, path)
         check_settings(model, path)
         check_sizes(build, folder / WEIGHTS, path)
-    return build(), description["meta"]
+    return build(), meta
 
 
 def find_model(path: str | Path) -> Path:
@@ -116,4 +117,5 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not the description of a model") from error
     if not known:
         raise UserError(f"{path}: format {description['format']} is not {FORMAT}; it is of another release")
+    description["meta"] = USUAL | description["meta"]
     return description

@@ -1,7 +1,7 @@
 """The composed network: image - backbone - decoder - lstm - classifier - upsample - logits."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,23 @@ from segmentation.targets import build
 Size = tuple[int, int]
 
 
+class Inputs(NamedTuple):
+    """What a network is fed."""
+
+    channels: int = 3
+    mean: Sequence[float] | None = None  # of each; None: the backbone's, see `normalisation`
+    std: Sequence[float] | None = None
+
+
+RGB = Inputs()
+
+
 class Network(nn.Module):
-    """RGB images in 0...1 to class logits.
+    """Images in 0...1, of RGB unless it was built for other channels, to class logits.
 
     Args:
         features: a backbone and a decoder that fit.
-        mean: of the backbone's inputs, [1, 3, 1, 1].
+        mean: of the backbone's inputs, [1, C, 1, 1].
         std: likewise.
         lstm: a map [B, C, H, W] to one of the same shape.
         classifier: that map to logits [B, classes, H, W].
@@ -38,8 +49,13 @@ class Network(nn.Module):
         self.lstm = lstm
         self.classifier = classifier
 
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.mean.shape[1]
+
     def forward(self, image: Tensor, size: Size | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1, of any size, to float32 logits [B, classes, *size], by default theirs.
+        """Images [B, C, H, W] in 0...1, of any size, to float32 logits [B, classes, *size], by default theirs.
 
         What the network's strides need is padded inside, and cut off before the logits are brought to `size`.
         """
@@ -62,19 +78,27 @@ class Network(nn.Module):
         return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
 
-def build_network(model: Mapping[str, Any], num_classes: int, *, load_weights: bool = True) -> Network:
+def build_network(
+    model: Mapping[str, Any], num_classes: int, inputs: Inputs = RGB, *, load_weights: bool = True
+) -> Network:
     """The network that a configuration describes.
 
     Args:
         model: `backbone`, `decoder` and `lstm`, as plain containers with the keys of `segmentation.config`.
         num_classes: of the logits.
+        inputs: what it is fed; weights of RGB are adapted by timm.
         load_weights: False leaves the backbone as initialised, for weights that are loaded afterwards.
     """
-    features = build_features(model["backbone"], model["decoder"], load_weights=load_weights)
+    features = build_features(model["backbone"], model["decoder"], inputs.channels, load_weights=load_weights)
     # Before the LSTM, whose initialisation draws random numbers: with the same seed, all but it starts the same.
     classifier = nn.Conv2d(features.channels, num_classes, 1)
     lstm = build(model["lstm"], "lstm", channels=features.channels, map_stride=features.stride, _convert_="all")
-    return Network(features, *normalisation(model["backbone"]["name"]), lstm, classifier)
+    usual = normalisation(model["backbone"]["name"], inputs.channels)
+    mean, std = (
+        found if given is None else torch.tensor(given).view(1, -1, 1, 1)
+        for found, given in zip(usual, (inputs.mean, inputs.std), strict=True)
+    )
+    return Network(features, mean, std, lstm, classifier)
 
 
 def is_symbol(*lengths: int) -> bool:

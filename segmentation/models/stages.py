@@ -14,18 +14,18 @@ def stages(network: Network) -> dict[str, int]:
     training = backbone.training
     backbone.eval()  # no running statistics are touched, and no random number is drawn
     try:
-        return find_stages(backbone, network.minimum)
+        return find_stages(backbone, network.minimum, network.channels)
     finally:
         backbone.train(training)
 
 
-def find_stages(backbone: nn.Module, side: int) -> dict[str, int]:
-    """As `stages`, of a backbone in evaluation mode that takes images of this side."""
+def find_stages(backbone: nn.Module, side: int, channels: int) -> dict[str, int]:
+    """As `stages`, of a backbone in evaluation mode that takes images of this side and so many channels."""
     weight = next(backbone.parameters())
     left = {name: parameter for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     found: dict[str, int] = {}
     stage = 0
-    for features in backbone(ones(1, 3, side, side, device=weight.device)):
+    for features in backbone(ones(1, channels, side, side, device=weight.device)):
         if not features.requires_grad:  # the image itself, which some networks hand on as their first map
             continue
         gradients = grad(features.sum(), list(left.values()), retain_graph=True, allow_unused=True)

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segmentation.data.channels import visible
+from segmentation.data.images import FORMATS, read_deep
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError
 
@@ -29,9 +31,9 @@ class Fact:
         size: height and width.
         pixels: of each label 0...255.
         digest: of the image's pixels, equal for equal images.
+        peaks: the largest stored value of each channel, where the image's file is of 16 bits.
         thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
         palette: colour of each label that occurs, where the mask has a palette.
-        suffix: of the mask's file, where it has one.
     """
 
     split: str
@@ -40,9 +42,9 @@ class Fact:
     size: tuple[int, int] = (0, 0)
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     digest: str = ""
+    peaks: tuple[int, ...] = ()
     thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
     palette: dict[int, Colour] = field(default_factory=dict)
-    suffix: str = ""
 
 
 def collect(reader: Reader, split: str, seen: Callable[[], object]) -> list[Fact]:
@@ -80,10 +82,17 @@ def examine(reader: Reader, split: str, index: int) -> Fact:
         size=(mask.shape[0], mask.shape[1]),
         pixels=np.bincount(mask.ravel(), minlength=256),
         digest=hashlib.sha256(image.tobytes() + repr(image.shape).encode()).hexdigest(),
-        thumb=thumbnail(image),
+        peaks=find_peaks(reader, index, image.shape[2]),
+        thumb=thumbnail(visible(image)),
         palette=read_palette(mask_file) if mask_file else {},
-        suffix=mask_file.suffix.lower() if mask_file else "",
     )
+
+
+def find_peaks(reader: Reader, index: int, channels: int) -> tuple[int, ...]:
+    """The largest stored value of each channel of an image of 16 bits; none for others, and for images without file."""
+    file = reader.image_file(index) if hasattr(reader, "image_file") else None  # a reader from elsewhere may have none
+    deep = read_deep(file, channels) if file else None
+    return () if deep is None else tuple(deep.max((0, 1)).tolist())
 
 
 def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -97,7 +106,7 @@ def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def read_palette(mask_file: Path) -> dict[int, Colour]:
     """Stored label -> colour, for the labels that occur in a mask with a palette."""
-    with Image.open(mask_file) as mask:
+    with Image.open(mask_file, formats=FORMATS) as mask:
         colours = mask.getpalette("RGB") if mask.mode == "P" else None
         if colours is None:
             return {}

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from segmentation.data.checks import BINARY, VOID
 from segmentation.survey.duplicates import nearly_the_same, same
 from segmentation.survey.facts import Colour, Fact
 
 SHOWN = 5  # examples of each finding in the terminal; the JSON has all
+DARK = 14  # bits: who stores no more in 16 does so by the camera's depth, and not because the scenes are dark
 ODD = 0.02  # share of a label's masks that may have another palette colour without a word
 
 
@@ -39,6 +41,7 @@ class Survey:
         colours: theirs.
         ignore_index: label of void pixels.
         groups: video of every name of a split, or None where the data set does not say.
+        white: stored value of 16 bits that means 1.0, or one of each channel.
     """
 
     facts: Sequence[Fact]
@@ -46,6 +49,7 @@ class Survey:
     colours: Sequence[Sequence[int]]
     ignore_index: int
     groups: Callable[[Sequence[str]], Sequence[str] | None]
+    white: int | Sequence[int] | None = None
 
     def of(self, split: str) -> list[Fact]:
         """The facts of one split's samples that could be read."""
@@ -77,10 +81,18 @@ def labels(survey: Survey) -> list[Finding]:
         absent = [name for name, count in zip(survey.classes, pixels, strict=False) if not count]
         facts = survey.of(split)
         if facts and absent == list(survey.classes[1:]) and survey.ignore_index == 255 and pixels[255]:
-            cure = "if 255 is a class and not void, set data.reader.labels=[0,255]"
-            found.append(Finding("binary", True, f"{split}: masks hold nothing but 0 and 255; {cure}", []))
+            found.append(Finding("binary", split == "train", f"{split}: {BINARY}", []))
+        elif facts and len(absent) == len(survey.classes):
+            found.append(Finding("void", split in ("train", "val"), f"{split}: {VOID}", []))
         elif absent and facts:
-            found.append(Finding("empty class", False, f"{split}: no pixel is of {len(absent)} classes", absent))
+            found.append(
+                Finding(
+                    "empty class",
+                    False,
+                    f"{split}: no pixel is of {len(absent)} classes, which its means leave out",
+                    absent,
+                )
+            )
         void = [fact.name for fact in facts if fact.pixels[survey.ignore_index] == fact.pixels.sum()]
         if void:
             found.append(Finding("void", False, f"{split}: {len(void)} masks are void throughout", void))
@@ -112,13 +124,6 @@ def palettes(survey: Survey) -> list[Finding]:
     return found
 
 
-def lossy(survey: Survey) -> list[Finding]:
-    """Masks in a format that changes labels."""
-    files = [fact.name for fact in survey.facts if fact.suffix in (".jpg", ".jpeg")]
-    message = f"{len(files)} masks are JPEG, which changes labels along every edge; make them again as PNG"
-    return [Finding("lossy", True, message, files)] if files else []
-
-
 def sizes(survey: Survey) -> list[Finding]:
     """How images differ in size, where they do."""
     count = Counter(fact.size for fact in survey.facts if fact.problem is None)
@@ -126,6 +131,21 @@ def sizes(survey: Survey) -> list[Finding]:
         return []
     listed = [f"{width}x{height} ({times})" for (height, width), times in count.most_common()]
     return [Finding("sizes", False, f"{len(count)} sizes; with data.size=null they cannot share a batch", listed)]
+
+
+def darkness(survey: Survey) -> list[Finding]:
+    """Images of 16 bits that use few of them, so that all is dark, or that `data.white` cuts off."""
+    deep = [fact for fact in survey.facts if fact.peaks]
+    if not deep:
+        return []
+    peak = max(max(fact.peaks) for fact in deep)
+    if survey.white is None:
+        bits = max(1, peak.bit_length())
+        message = f"{len(deep)} images of 16 bits store {peak} at most, which is dark; set data.white={2**bits - 1}"
+        return [Finding("dark", False, message, [])] if bits <= DARK else []
+    cut = [fact.name for fact in deep if (np.array(fact.peaks) > survey.white).any()]
+    message = f"{len(cut)} images store more than data.white, up to {peak}, which becomes 1.0"
+    return [Finding("cut off", False, message, cut)] if cut else []
 
 
 def leaks(survey: Survey) -> list[Finding]:
@@ -161,7 +181,7 @@ def shared_groups(survey: Survey) -> list[Finding]:
     return found
 
 
-CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, lossy, palettes, leaks, sizes)
+CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, palettes, leaks, sizes, darkness)
 
 
 def find(survey: Survey) -> list[Finding]:

@@ -35,7 +35,7 @@ def contact_sheet(
     """Images beside their masks, with the classes' colours and shares.
 
     Args:
-        samples: with their splits.
+        samples: with their splits, their images as RGB.
         classes: their names.
         colours: theirs, RGB.
         ignore_index: label of void pixels.

@@ -6,6 +6,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segmentation.analysis import plots
+from segmentation.data.channels import visible
 from segmentation.data.splits import Splits
 from segmentation.survey.facts import Fact, collect
 from segmentation.survey.findings import Survey
@@ -34,7 +35,8 @@ def draw_sheet(survey: Survey, splits: Splits, count: int, path: Path) -> None:
     samples = []
     for fact in (good[place] for place in places):
         reader = splits.reader(fact.split)
-        samples.append((fact.split, reader[reader.names.index(fact.name)]))
+        sample = reader[reader.names.index(fact.name)]
+        samples.append((fact.split, sample._replace(image=visible(sample.image, splits.config["shown"]))))
     pixels = survey.pixels("train" if "train" in survey.splits else survey.splits[0])[: len(survey.classes)]
     shares = (pixels / max(1, pixels.sum())).tolist()
     plots.save(contact_sheet(samples, survey.classes, survey.colours, survey.ignore_index, shares), path)

@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 
 from segmentation.cli import explain
 from segmentation.errors import UserError
+from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import Ledger, is_finished
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Outcome:
 
     job: Job
     reason: str | None  # why it failed
-    result: JobReturn | None  # as its launcher gave it
+    result: JobReturn | None  # as its launcher gave it, made slim
 
 
 def run_jobs(
@@ -69,7 +70,17 @@ def run_batch(launcher: Launcher, jobs: Sequence[Job], number: int) -> list[Outc
             return [Outcome(jobs[0], None if jobs[0].finished else f"its process ended ({said})", None)]
         alone = [[Outcome(job, None, None)] if job.finished else run_batch(launcher, [job], number) for job in jobs]
         return [outcome for outcomes in alone for outcome in outcomes]
-    return [Outcome(job, why_failed(result), result) for job, result in zip(jobs, results, strict=True)]
+    return [Outcome(job, why_failed(result), slim(result)) for job, result in zip(jobs, results, strict=True)]
+
+
+def slim(result: JobReturn) -> JobReturn:
+    """Without its configurations, and a failure without the error, whose traceback holds the network: a sweep would
+    keep those of hundreds of jobs.
+    """
+    result.cfg = result.hydra_cfg = None
+    if result.status is not JobStatus.COMPLETED:
+        result.return_value = None
+    return result
 
 
 def why_failed(result: JobReturn) -> str | None:
@@ -96,7 +107,7 @@ def conclude(folder: Path, outcomes: Sequence[Outcome], total: int, *, repeat: s
 
 def refuse_used(folder: Path, ledger: Ledger, configs: Sequence[Mapping[str, Any]]) -> None:
     """Raise a UserError for a folder that holds a sweep already, unless it is to be resumed."""
-    if ledger.folders() and not any(config.get("resume", False) for config in configs):
+    if ledger.folders() and not requeued(folder) and not any(config.get("resume", False) for config in configs):
         raise UserError(f"{folder}: holds a sweep already; add resume=true, or choose another hydra.sweep.dir")
 
 

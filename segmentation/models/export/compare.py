@@ -26,13 +26,15 @@ def test_sizes(fixed: Sequence[int] | None) -> list[tuple[int, int]]:
     return [EXAMPLE, (64, 96), (33, 130), (160, 128)]
 
 
-def compare(network: nn.Module, exported: nn.Module, sizes: Sequence[tuple[int, int]]) -> list[Difference]:
+def compare(
+    network: nn.Module, exported: nn.Module, sizes: Sequence[tuple[int, int]], channels: int = 3
+) -> list[Difference]:
     """Both on the same random images: every size with a single image, the first with several."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(batch, *sizes[0]) for batch in BATCHES] + [(1, *size) for size in sizes[1:]]
     found = []
     for batch, height, width in shapes:
-        image = torch.rand(batch, 3, height, width, generator=generator)
+        image = torch.rand(batch, channels, height, width, generator=generator)
         with torch.inference_mode():
             first, second = network(image), exported(image)
         same = (first.argmax(1) == second.argmax(1)).float().mean().item()

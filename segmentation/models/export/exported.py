@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from segmentation.errors import UserError
 from segmentation.models.described import check_meta
 
+USUAL = {"channels": 3, "white": None, "shown": None}  # of models of an earlier release, whose meta does not say
 META = "segmentation.json"  # under this name the files keep the meta
 
 
@@ -26,11 +27,11 @@ class Exported(nn.Module):
         self.fixed, self.where = fixed, where
 
     def run(self, image: Tensor) -> Tensor:
-        """Images [B, 3, H, W] on the CPU to logits [B, classes, H, W]."""
+        """Images [B, C, H, W] on the CPU to logits [B, classes, H, W]."""
         raise NotImplementedError
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0...1 to float32 logits [B, classes, *size], by default theirs."""
+        """Images [B, C, H, W] in 0...1 to float32 logits [B, classes, *size], by default theirs."""
         given = list(image.shape[-2:])
         if self.fixed is not None and given != self.fixed:
             raise UserError(
@@ -49,6 +50,7 @@ def parse_meta(text: str | None, path: Path) -> dict[str, Any]:
         meta["colours"], meta["size"]
         check_meta(meta, path)
         check_meta({**meta, "size": meta["fixed"]}, path)
+        meta = USUAL | meta
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: holds no classes and colours; only what segmentation.export wrote is read") from error
     return meta

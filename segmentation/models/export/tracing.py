@@ -4,16 +4,16 @@ import warnings
 from typing import Any
 
 import torch
-from torch import nn
 from torch.export import Dim
 
 from segmentation.errors import UserError
+from segmentation.models.network import Network
 from segmentation.models.scans import Scan
 
 EXAMPLE = (70, 100)  # of a size that is padded inside; a graph for all sizes must not depend on it
 
 
-def choose_size(network: nn.Module, size: list[int] | None, trained: list[int] | None) -> list[int] | None:
+def choose_size(network: Network, size: list[int] | None, trained: list[int] | None) -> list[int] | None:
     """[height, width] that the graph is for, or None for all.
 
     Args:
@@ -30,10 +30,10 @@ def choose_size(network: nn.Module, size: list[int] | None, trained: list[int] |
     return trained
 
 
-def trace(network: nn.Module, size: list[int] | None) -> Any:
-    """The network as a program of torch.export, taking images [B, 3, H, W] of this size, or of any."""
+def trace(network: Network, size: list[int] | None) -> Any:
+    """The network as a program of torch.export, taking images [B, C, H, W] of this size, or of any."""
     network.eval().requires_grad_(False)
-    image = torch.rand(2, 3, *(size or EXAMPLE))
+    image = torch.rand(2, network.channels, *(size or EXAMPLE))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The tensor attributes")  # of torch's own LSTM, which keeps a list of weights
         network(image)  # scans keep their layouts from here on, and the graph takes them as constants

@@ -1,0 +1,106 @@
+"""Going on inside an epoch: what Lightning forgets of it, or takes for done.
+
+Lightning counts batches and optimizer steps, and so knows where to go on. It does not keep the random state, gradients
+that are still being summed, nor the means that are logged at the epoch's end; a checkpoint after the last batch of an
+epoch it takes for one after its validation, and a validation begun for one half done (its issues 19549 and 19617).
+"""
+
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from segmentation.whole import whole
+
+LOOP, VALIDATION = "epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress"
+
+
+def seed_step(*position: int) -> None:
+    """Set all random states by where in the training this is, so that they do not depend on what came before.
+
+    Args:
+        position: seed, epoch, batch and rank.
+    """
+    number = int(np.random.SeedSequence(position).generate_state(1)[0])
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  # for parts that know no other
+    torch.manual_seed(number)
+
+
+def inside_epoch(progress: Mapping[str, Any]) -> bool:
+    """Whether Lightning's progress over the epochs is that of one that is not over."""
+    return bool(progress["current"]["processed"] < progress["current"]["ready"])
+
+
+def position(loop: Mapping[str, Any]) -> tuple[int, int]:
+    """Epoch and batch that come next after a fit loop's state."""
+    seen = loop[LOOP]["current"]["ready"] if inside_epoch(loop["epoch_progress"]) else 0
+    return int(loop["epoch_progress"]["current"]["processed"]), int(seen)
+
+
+def mend(checkpoint: dict[str, Any], trainer: pl.Trainer) -> None:
+    """Change what a trainer has read from a checkpoint, before it makes use of it."""
+    trainer.should_stop = checkpoint.get("should_stop", False)  # early stopping had its say before it was written
+    mend_progress(checkpoint["loops"]["fit_loop"])
+    mend_places(checkpoint.get("callbacks", {}), trainer)
+
+
+def mend_progress(loop: dict[str, Any]) -> None:
+    """Have a fit loop's state go on at the next batch, or where that was the last one, at the validation.
+
+    Args:
+        loop: the state, changed in place; of a checkpoint that was written between two batches.
+    """
+    if not inside_epoch(loop["epoch_progress"]):
+        return
+    batches, validation = loop[LOOP], loop[VALIDATION]
+    if batches["is_last_batch"]:
+        for counts in (batches["total"], batches["current"]):
+            counts.update(dict.fromkeys(("started", "processed", "completed"), counts["ready"]))
+    # The one state from which Lightning begins a validation: its first batch asked for, and none seen.
+    validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    validation["current"] = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+    validation["is_last_batch"] = False
+
+
+def mend_places(states: dict[str, dict[str, Any]], trainer: pl.Trainer) -> None:
+    """Have callbacks find the best checkpoints so far where a run goes on in another folder, or its own was moved:
+    Lightning would forget their scores.
+
+    Args:
+        states: of the callbacks, changed in place.
+        trainer: about to go on from its `ckpt_path`.
+    """
+    source = Path(trainer.ckpt_path or "").parent
+    for callback in trainer.checkpoint_callbacks:
+        state = states.get(callback.state_key, {})
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None or "best_k_models" not in state:
+            continue
+        folder = Path(callback.dirpath)
+        missing = [path for path in map(Path, state["best_k_models"]) if not (folder / path.name).is_file()]
+        if not all((source / path.name).is_file() for path in missing):
+            continue  # it begins anew to look for the best
+        for path in missing if trainer.is_global_zero else ():
+            with whole(folder / path.name) as partial:
+                shutil.copyfile(source / path.name, partial)
+        state["best_k_models"] = {
+            str(folder / Path(path).name): score for path, score in state["best_k_models"].items()
+        }
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[key] = str(folder / Path(state[key]).name) if state[key] else state[key]
+        state["dirpath"] = callback.dirpath
+
+
+def summed_gradients(module: nn.Module, trainer: pl.Trainer) -> dict[str, Tensor]:
+    """The gradients that the next batches will be added to; none where the optimizer has just made its step."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    if batches.is_last_batch or batches.current.ready % trainer.accumulate_grad_batches == 0:
+        return {}
+    return {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
