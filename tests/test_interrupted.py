@@ -29,6 +29,9 @@ KINDS: dict[str, tuple[str, ...]] = {
                  "trainer.max_epochs=3"),
     "loss": (*SMALL, "monitor=train/loss", "trainer.max_epochs=3", "trainer.precision=bf16"),
 }  # fmt: skip
+# Where one is killed; anywhere is after a random time.
+PLACES = ("anywhere", "write", "validation", "content", "anywhere", "rename", "training", "anywhere", "validation",
+          "write", "content", "anywhere")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +98,8 @@ def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straigh
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_random(kind: str, straight: Straight, tmp_path: Path, record: Record) -> None:
     folder, draw, begun = tmp_path / "run", random.Random(kind), time.monotonic()
-    for place in (
-        "anywhere",
-        "write",
-        "validation",
-        "anywhere",
-        "rename",
-        "training",
-        "anywhere",
-        "validation",
-        "write",
-    ):
-        if kill(kind, folder, place, draw.randint(1, 5), seconds=draw.uniform(0.5, 2.5)):
+    for place in PLACES:
+        if kill(kind, folder, place, draw.randint(1, 5), seconds=draw.uniform(0.2, 2.0)):
             record(f"kill -9, {place}")
         if (folder / "model.json").exists():  # it came to its end: another one
             assert_same(straight(kind), folder)

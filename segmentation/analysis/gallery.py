@@ -3,12 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from PIL import Image
 
 from segmentation.analysis import plots
 from segmentation.analysis.cells import Pair
 from segmentation.analysis.metrics import metric
-from segmentation.analysis.pictures import changes, colourise
+from segmentation.analysis.pictures import changes, colourise, read_mask
 from segmentation.analysis.runs import Run
 from segmentation.analysis.tally import SampleOf
 
@@ -23,7 +22,7 @@ def draw_gallery(pair: Pair, sample_of: SampleOf) -> tuple[Figure, str]:
     rows = []
     for name in telling_images(pair):
         image, truth = sample_of(name)
-        before, after = (np.asarray(Image.open(run.prediction(name))) for run in (base, other))
+        before, after = (read_mask(run.prediction(name)) for run in (base, other))
         masks = [colourise(mask, data["colours"]) for mask in (truth, before, after)]
         rows.append([image, *masks, changes(truth, before, after, data["ignore_index"])])
     short = [pair.base.choices.get(pair.group, "without"), pair.other.choices.get(pair.group, "with")]
