@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "sgd": (*SMALL, "optimizer=sgd", "callbacks=freeze", "callbacks.freeze.epochs=1",
             "callbacks.freeze.parts=[backbone]", "trainer.max_epochs=3"),
     # Nothing is learnt, so that it stops after the second epoch of three.
-    "patience": (*SMALL, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0",
+    "patience": (*SMALL, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-30",
                  "trainer.max_epochs=3"),
     "loss": (*SMALL, "monitor=train/loss", "trainer.max_epochs=3", "trainer.precision=bf16"),
 }  # fmt: skip
@@ -110,7 +110,7 @@ def test_killed_at_random(kind: str, straight: Straight, tmp_path: Path, record:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"patience"}))
 def test_told_to_stop_at_every_batch(kind: str, straight: Straight, tmp_path: Path, record: Record) -> None:
     begun = time.monotonic()
     for place, steps in (("training", (1, 2, 3, 4, 5, 8, 10, 15)), ("validation", (1, 3, 5))):
