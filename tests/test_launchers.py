@@ -1,5 +1,6 @@
 """A sweep's jobs side by side: local processes, submitit's local executor, a local Ray; and launchers that fail."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_a_lost_process_fails_its_job_alone(tmp_path: Path) -> None:
     assert "a worker was killed" in (outcomes[1].reason or "")
     events = [json.loads(line)["event"] for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert events == [*["planned"] * 3, "finished", "failed", "finished"]
+
+
+class FullLedger(Ledger):
+    """On a disk that is full once the sweep has begun."""
+
+    def write(self, event: str, **facts: Any) -> None:
+        if event != "planned":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(event, **facts)
+
+
+def test_a_ledger_that_cannot_be_written_ends_no_sweep(tmp_path: Path) -> None:
+    jobs = [Job([f"seed={number}"], {"test": True}, str(number), tmp_path / str(number)) for number in (0, 1, 2)]
+    outcomes = list(run_jobs(Dying(tmp_path), jobs, 1, FullLedger(tmp_path)))
+    assert [outcome.reason is None for outcome in outcomes] == [True, False, True]
 
 
 @pytest.mark.parametrize(

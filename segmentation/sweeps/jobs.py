@@ -51,7 +51,10 @@ def run_jobs(
     for start in range(0, len(jobs), size):
         for outcome in run_batch(launcher, jobs[start : start + size], first + start):
             event = "failed" if outcome.reason else "finished"
-            ledger.write(event, job=outcome.job.folder.name, reason=outcome.reason)
+            try:
+                ledger.write(event, job=outcome.job.folder.name, reason=outcome.reason)
+            except OSError as error:  # a full disk ends no sweep: the line only tells the story
+                log.error(f"{ledger.path}: {error.strerror}; not written: {outcome.job.folder.name} {event}")
             yield outcome
 
 
@@ -64,7 +67,7 @@ def run_batch(launcher: Launcher, jobs: Sequence[Job], number: int) -> list[Outc
     try:
         results = launcher.launch(words, initial_job_idx=number)
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        said = explain(error, "train") or f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         log.error(f"the launcher failed: {said}")
         if len(jobs) == 1:
             return [Outcome(jobs[0], None if jobs[0].finished else f"its process ended ({said})", None)]
