@@ -29,6 +29,7 @@ from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
 from segmentation.faults import describe, spare_threads
 from segmentation.ranges import check_values, shown
+from segmentation.unused import warn_of_unused
 from segmentation.usage import usage
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS")
 OTHER_RANK = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
 PLUGINS = {name: f"hydra-{name}-launcher" for name in ("joblib", "submitit", "ray")} | {"ray": "hydra-ray-launcher ray"}
+NAMELESS = re.compile(r"[+~]*=")  # words without a key, in whose errors Hydra names nothing
 OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's
 
 
@@ -50,6 +52,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             register()  # a launcher may have started a process of its own for the job
             try:
                 composed.append(True)
+                warn_of_unused(name, HydraConfig.get().overrides.task)
                 function(checked(config, name))
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
@@ -112,7 +115,7 @@ def refused(error: Exception, name: str) -> str:
     """One line about a command line that Hydra could not compose a configuration from."""
     line = explain(error, name)
     if line is None:
-        words = shown(" ".join(sys.argv[1:]))
+        words = shown(" ".join([word for word in sys.argv[1:] if NAMELESS.match(word)] or sys.argv[1:]))
         line = f"{words}: no configuration can be composed of this ({_one_line(str(error))[:200]}); see --help"
     return line
 
@@ -154,7 +157,7 @@ def explain(error: BaseException, name: str) -> str | None:
             case OverrideParseException():
                 key = str(cause.override).partition("=")[0]
                 return (
-                    f"{shown(cause.override)}: Hydra cannot read this override; "
+                    f"{shown(cause.override) or 'an empty word'}: Hydra cannot read this override; "
                     f"quote its value twice, for the shell and for Hydra: '{shown(key)}=\"...\"'"
                 )
             case MissingMandatoryValue():

@@ -75,13 +75,6 @@ def part(*, optional: bool = False) -> Rule:
     )
 
 
-def parts() -> Rule:
-    """Names, each with what is built from a `_target_`."""
-    return Rule(
-        lambda value: all(_is_part(one) for one in value.values()), "each of its names a _target_, or ~ it away"
-    )
-
-
 def _whole(value: Any, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -114,7 +107,6 @@ RULES: Mapping[str, Rule] = {
     "data.num_workers": whole(0, 1024, "auto"),
     "data.reader": part(optional=True),
     "data.classes": listed(WORD),
-    "augment": parts(),
     "backbone.output_stride": one_of(8, 16, 32, None),
     "decoder": part(),
     "lstm.order": listed(WORD, or_one=True),
@@ -133,8 +125,6 @@ RULES: Mapping[str, Rule] = {
     "trainer.num_nodes": whole(1, 2**16),
     "trainer.accumulate_grad_batches": whole(1, 2**20),
     "trainer.gradient_clip_val": number(0, math.inf, None),
-    "callbacks": parts(),
-    "logger": parts(),
     "batch_size": whole(1, 2**20),
     "window.size": sides(),
     "tta.scales": listed(number(0, 16, above=True)),
@@ -143,8 +133,9 @@ RULES: Mapping[str, Rule] = {
     "size": sides(),
     "tolerance": number(0),
     "benchmark.repetitions": whole(1, 10_000),
-    "benchmark.sections": parts(),
 }  # by key, of whichever command has it
+
+GROUPS = ("augment", "callbacks", "logger", "benchmark.sections")  # names, each with what is built from a `_target_`
 
 
 def check_values(config: DictConfig) -> None:
@@ -156,6 +147,10 @@ def check_values(config: DictConfig) -> None:
         if value is not ABSENT and not rule.fits(value):
             hint = f"; {nearest(value, MONITORS)}" if key == "monitor" else ""
             raise UserError(f"{key}={shown(value)}: give {rule.wanted}{hint}")
+    for group in GROUPS:
+        for name, value in (OmegaConf.select(config, group) or {}).items():
+            if not isinstance(value, DictConfig) or not isinstance(value.get("_target_"), str):
+                raise UserError(f"{group}.{name}={shown(value)}: give it a _target_, or take it out by ~{group}.{name}")
     data = OmegaConf.select(config, "data")
     if data is not None and data.folds is None and (data.fold or data.fold_seed):
         key = "fold" if data.fold else "fold_seed"

@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,10 +11,12 @@ from typing import Any, TypeVar
 from hydra.utils import get_object, instantiate
 
 from segmentation.errors import UserError, nearest
+from segmentation.ranges import shown
 
 T = TypeVar("T")
 # What files from elsewhere may name.
 TRUSTED = ("segmentation.models.", "segmentation.data.", "segmentation_models_pytorch.")
+SIMPLE = {int, float, str, bool, type(None)}  # annotations that values are held against
 # Hydra's own keywords beside `_target_`.
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -115,13 +119,29 @@ def _check(config: Mapping[str, Any], path: str) -> None:
     name = config["_target_"]
     try:
         target = get_object(name)
+        if not callable(target):
+            raise TypeError("not a class or a function")
     except Exception as error:
         raise UserError(f"{path}._target_: cannot import {name!r} ({error.__class__.__name__})") from error
     try:
         parameters = inspect.signature(target).parameters
     except ValueError:  # written in C: it says so itself when called
         return
+    if name.startswith("segmentation."):
+        _check_types(config, target, path)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key in set(config) - RESERVED - set(parameters):
         raise UserError(f"{path}.{key}: {name} takes no such argument; {nearest(key, parameters)}")
+
+
+def _check_types(config: Mapping[str, Any], target: Any, path: str) -> None:
+    """Raise a UserError for a number, word or switch that the annotations of the project's own parts do not allow."""
+    hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
+    for key in set(config) & set(hints):
+        hint = hints[key]
+        kinds = set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}
+        kind = type(config[key])
+        if kinds <= SIMPLE and kind not in kinds and not (kind is int and float in kinds):
+            wanted = " or ".join(sorted("null" if one is type(None) else one.__name__ for one in kinds))
+            raise UserError(f"{path}.{key}={shown(config[key])}: give {wanted}")

@@ -83,7 +83,7 @@ def build_trainer(
     }
     try:
         trainer = pl.Trainer(**settings)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(f"trainer: Lightning refuses this: {error}") from error
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()

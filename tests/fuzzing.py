@@ -1,5 +1,7 @@
 """Command lines as a user in a hurry types them: right, misspelt, of the wrong type, extreme, or no words at all."""
 
+import functools
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,9 +123,12 @@ def schema_keys(command: str) -> list[str]:
 
 def plausible(command: str) -> list[str]:
     """`key=value` with values of the right type and about the right size."""
-    schema = OmegaConf.structured(SCHEMAS[command])
-    keys = [(key, type(OmegaConf.select(schema, key))) for key in schema_keys(command)]
-    return [f"{key}={value}" for key, kind in keys for value in PLAUSIBLE.get(kind, ("null",))]
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(SCHEMAS[command]), resolve=False)
+    found = []
+    for key in schema_keys(command):
+        default = functools.reduce(operator.getitem, key.split("."), plain)
+        found += [f"{key}={value}" for value in PLAUSIBLE.get(type(default), ("null",))]
+    return found
 
 
 def choices_of(command: str) -> list[str]:
