@@ -38,7 +38,7 @@ def test_jobs_run_the_failed_one_is_told_and_resuming_runs_it_alone(launcher: Se
     assert first.returncode == 1
     failed, error = [line for line in first.stderr.splitlines() if line.startswith(("failed:", "error:"))]
     assert failed.startswith(f"failed: {folder}/1: ")
-    assert "Invalid learning rate" in failed
+    assert "give a number above 0" in failed
     assert error.startswith("error: 1 of 2 jobs failed")
     assert [path.parent.name for path in folder.glob("*/metrics.json")] == ["0"]
     assert (folder / "0" / ".hydra" / "config.yaml").is_file()

@@ -27,7 +27,7 @@ def living() -> dict[str, int]:
     gc.collect()
     objects = gc.get_objects()
     counts = {kind.__name__: sum(issubclass(type(one), kind) for one in objects) for kind in KINDS}
-    storages = [one.untyped_storage() for one in objects if issubclass(type(one), torch.Tensor)]
+    storages = [one.untyped_storage() for one in objects if type(one) in (torch.Tensor, torch.nn.Parameter)]
     return counts | {"tensors": sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())}
 
 

@@ -16,7 +16,7 @@ from segmentation.faults import describe
 
 Pixels = npt.NDArray[np.uint8]
 # Whatever a file is called, Pillow goes by its content; of some formats (EPS) it would start another program.
-FORMATS = ("PNG", "JPEG", "MPO", "JPEG2000", "BMP", "TIFF", "WEBP", "GIF", "PPM", "TGA")
+FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF", "WEBP", "GIF", "PPM", "TGA")
 White = int | Sequence[int] | None
 MODES = {"1": "L", "L": "L", "LA": "LA", "RGBA": "RGBA"}  # Pillow's, as which they are read; all others are RGB
 ANIMATIONS = {"GIF", "PNG", "WEBP"}  # other formats keep pages or thumbnails behind the first picture
