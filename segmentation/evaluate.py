@@ -91,7 +91,7 @@ def choose_split(split: str, data: Any) -> str:
 
 def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> DictConfig:
     """What the run saved, with the `data.` overrides of this command on top; or the data set chosen instead, seen at
-    the size that the network was trained at unless `data.size` is given.
+    the size and with the channels that the network was trained with unless `data.size`, ... are given.
     """
     from segmentation.models.files import find_model, read_description
 
@@ -100,10 +100,13 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
     run = read_configuration(saved, trust=config.trust) if saved.is_file() else OmegaConf.create()
     changes = {change.key_or_group: change.value() for change in OverridesParser.create().parse_overrides(overrides)}
     if chosen:
-        run.data = config.data
+        run.data, meta = config.data, read_description(folder)["meta"]
         if "data.size" not in changes:
             windows = config.mode == "window"  # they are cut at the images' own scale
-            run.data.size = None if windows else read_description(folder)["meta"]["size"]
+            run.data.size = None if windows else meta["size"]
+        for key in ("channels", "white", "shown"):  # what the network was trained to see
+            if f"data.{key}" not in changes:
+                run.data[key] = meta[key]
         return run
     if "data" in run:  # a run of an earlier release lacks the keys that were added since
         run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)

@@ -320,6 +320,7 @@ def test_caches_tell_channels_and_white_apart(tiny: Compose, tmp_path: Path) -> 
         (["data.white=0"], "data.white=0: give the stored value"),
         (["data.white=[1,2]"], r"data.white=\[1, 2\]: .* or 4 of them"),
         (["data.white=4095.5"], "data.white=4095.5"),
+        (["data.mean=[123.7,116.3,103.5,100]"], r"data.mean=.*in 0\.\.\.1"),
         (["data.mean=[0.5]"], r"data.mean=\[0.5\]: give 4 numbers"),
         (["data.std=[1,1,1,0]"], "data.std="),
         (["data.shown=[0,4,1]"], r"data.shown=\[0, 4, 1\]: give three channels of 0 to 3"),
