@@ -19,7 +19,7 @@ from segmentation.data.channels import visible
 from segmentation.data.images import read_image
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
-from segmentation.evaluate import evaluate
+from segmentation.evaluate import described_data, evaluate
 from segmentation.export import export
 from segmentation.models.backbones import normalisation, package_state
 from segmentation.models.files import save_model
@@ -278,6 +278,10 @@ def test_a_run_of_four_channels_from_training_to_files_for_others(
     asked = compose(f"model={tmp_path / 'run'}", "split=val", "accelerator=cpu", name="evaluate")
     again = evaluate(asked, config, tmp_path / "again")
     assert again["confusion_matrix"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"]
+    other = compose(f"model={tmp_path / 'run'}", "data=folder", "data.classes=[a,b]", name="evaluate")
+    data = described_data(other, ["data=folder"], chosen=True).data
+    assert (data.channels, data.white, list(data.shown)) == (4, 4095, [3])  # as in training here too, unless said
+    assert described_data(other, ["data=folder", "data.white=9"], chosen=True).data.white != 4095
     with pytest.raises(UserError, match=r"data\.channels=3: the model's images have 4 channels"):
         evaluate(asked, bands_run(tiny, tmp_path / "data", "data.channels=3", "data.white=null"), tmp_path / "wrong")
     source = tmp_path / "data" / "val" / "images"
