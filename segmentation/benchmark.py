@@ -42,7 +42,8 @@ def benchmark(config: DictConfig, folder: Path) -> Any:
         keywords = {key: value for key, value in section.items() if key != "_target_"}
         findings += get_method(section["_target_"])(settings, folder, chosen["repetitions"], **keywords)
         write(findings, machine, folder)  # after each: what was measured is not lost with what fails
-    draw(findings, folder)
+    if findings:
+        draw(findings, folder)
     show(findings)
     return findings
 

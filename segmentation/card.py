@@ -13,6 +13,7 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from segmentation.models.files import read_description
+from segmentation.reading import read_configuration
 
 CARD = "README.md"
 PICTURE = "plots/segmented.png"
@@ -33,7 +34,7 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
     description, run = read_description(folder), configuration(folder)
     data = " ".join((data or str(run.get("data.name", "unknown"))).split())
     shown = {key: run[key] for key in SHOWN if key in run} or dict(description["model"])
-    weights = shown["backbone"].get("weights")
+    weights = shown.get("backbone", {}).get("weights")
     if isinstance(weights, str):
         shown["backbone"] = {**shown["backbone"], "weights": Path(weights).name}
     environment = Environment(
@@ -75,7 +76,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return {}
-    run = OmegaConf.load(path)
+    run = read_configuration(path)  # the values of environment variables are nobody's business
     shown = {key: OmegaConf.select(run, key) for key in (*SHOWN, "data.name")}
     return {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -28,9 +28,10 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     """
     settings: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
 
+    from segmentation.colours import default_colours
     from segmentation.data.channels import check_channels
     from segmentation.data.download import download
-    from segmentation.data.splits import Splits, check_labels, default_colours
+    from segmentation.data.splits import Splits, check_labels
 
     if settings["download"]:
         download(settings["source"], settings["root"], settings["name"])

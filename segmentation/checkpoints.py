@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from segmentation.errors import UserError
+from segmentation.reading import read_configuration, read_tensors
 from segmentation.resuming import position
 from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import is_finished
@@ -57,7 +57,7 @@ def _same_runs(folder: Path) -> Iterator[Path]:
 
 
 def _finished(run: Path) -> bool:
-    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config = read_configuration(run / ".hydra" / "config.yaml", trust=True)
     return is_finished(run, test=bool(OmegaConf.select(config, "test", default=True)))
 
 
@@ -65,9 +65,7 @@ def _identity(run: Path) -> Any:
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         return None
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    plain = OmegaConf.to_container(config, resolve=False)
+    plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
     assert isinstance(plain, dict)
     return {key: value for key, value in plain.items() if key not in PLACE}
 
@@ -107,7 +105,7 @@ def check_resumable(task: nn.Module, checkpoint: Path | None) -> tuple[int, int]
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = read_tensors(path)
         content["state_dict"].keys()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

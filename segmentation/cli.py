@@ -27,7 +27,9 @@ from omegaconf.errors import (
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError, nearest
-from segmentation.faults import describe
+from segmentation.faults import describe, spare_threads
+from segmentation.ranges import check_values, shown
+from segmentation.unused import warn_of_unused
 from segmentation.usage import usage
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 LAUNCHED = (*RANKS, "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS")
 OTHER_RANK = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
 PLUGINS = {name: f"hydra-{name}-launcher" for name in ("joblib", "submitit", "ray")} | {"ray": "hydra-ray-launcher ray"}
+NAMELESS = re.compile(r"[+~]*=")  # words without a key, in whose errors Hydra names nothing
 OURS = "SEGMENTATION_ONE_LINE_ERRORS"  # tells the processes that a run starts that the switch is not the user's
 
 
@@ -48,7 +51,9 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         def job(config: DictConfig) -> None:
             register()  # a launcher may have started a process of its own for the job
             try:
-                function(config)
+                composed.append(True)
+                warn_of_unused(name, HydraConfig.get().overrides.task)
+                function(checked(config, name))
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
                 hydra_config = HydraConfig.get()
@@ -58,11 +63,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 let_go(error)
                 raise
 
+        composed: list[bool] = []  # whatever fails before is the command line's fault
         shows_traceback = os.environ.get(TRACEBACK) == "1" and OURS not in os.environ
 
         def main() -> None:
             register()
             logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
+            spare_threads()
             if sys.argv[1:] in (["--help"], ["-h"]):
                 print(usage(name))
                 return
@@ -77,11 +84,40 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             except Exception as error:
                 if shows_traceback:
                     raise
+                if not composed:
+                    raise SystemExit(f"error: {refused(error, name)}") from None
                 end(error, name)
 
         return main
 
     return decorate
+
+
+def checked(config: DictConfig, name: str) -> DictConfig:
+    """The composed configuration of a command, or a UserError for what is missing of it, or cannot be meant."""
+    check_complete(config, OmegaConf.structured(SCHEMAS[name]))
+    check_values(config)
+    return config
+
+
+def check_complete(config: DictConfig, schema: DictConfig, prefix: str = "") -> None:
+    """Raise a UserError for a key that `~key` took out; a command counts on every one of its schema."""
+    there = set(config.keys())  # `in` would deny those that are not set
+    for key in map(str, schema):
+        if key not in there:
+            raise UserError(f"{prefix}{key}: cannot be taken out; give it a value instead, {prefix}{key}=...")
+        inner, ours = (None if OmegaConf.is_missing(node, key) else node._get_node(key) for node in (schema, config))
+        if isinstance(inner, DictConfig) and isinstance(ours, DictConfig) and OmegaConf.get_type(inner) is not dict:
+            check_complete(ours, inner, f"{prefix}{key}.")
+
+
+def refused(error: Exception, name: str) -> str:
+    """One line about a command line that Hydra could not compose a configuration from."""
+    line = explain(error, name)
+    if line is None:
+        words = shown(" ".join([word for word in sys.argv[1:] if NAMELESS.match(word)] or sys.argv[1:]))
+        line = f"{words}: no configuration can be composed of this ({_one_line(str(error))[:200]}); see --help"
+    return line
 
 
 def is_first_process() -> bool:
@@ -121,8 +157,8 @@ def explain(error: BaseException, name: str) -> str | None:
             case OverrideParseException():
                 key = str(cause.override).partition("=")[0]
                 return (
-                    f"{cause.override}: Hydra cannot read this override; "
-                    f"quote its value twice, for the shell and for Hydra: '{key}=\"...\"'"
+                    f"{shown(cause.override) or 'an empty word'}: Hydra cannot read this override; "
+                    f"quote its value twice, for the shell and for Hydra: '{shown(key)}=\"...\"'"
                 )
             case MissingMandatoryValue():
                 key = str(cause.full_key or cause.key)

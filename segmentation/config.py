@@ -107,6 +107,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
     channels_last: bool = True
+    deterministic: bool = False  # only operations that give the same twice; one without such a form ends the run, named
     compile: bool = False  # by torch.compile: a minute or more before the first step; no gain was seen on CPUs
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
@@ -231,9 +232,19 @@ class BenchmarkConfig(TrainConfig):
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
 
 
+@dataclass
+class CheckRepeatConfig(TrainConfig):
+    """`python -m segmentation.check_repeat`: a training's settings, and how often to repeat it and what to allow."""
+
+    runs: int = 2  # of the same training, each in a process of its own
+    tolerance: float = 0.0  # largest difference of losses, weights, scores and shares of pixels that passes
+    effect: str | None = None  # a sweep that was reported on, or its ablation.json: could the drift explain it?
+
+
 SCHEMAS = {
     "benchmark": BenchmarkConfig,
     "check_data": CheckDataConfig,
+    "check_repeat": CheckRepeatConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,

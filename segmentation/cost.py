@@ -27,6 +27,7 @@ from segmentation.models.slot import count_parameters
 from segmentation.trainer import lightning_precision
 
 ROUNDS = 15
+MOST_MEASURED = 2**28  # pixels of a batch
 LONG = 10.0  # seconds after which a network's rounds of batches end, five at least
 MEMORY = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: forget the peak, and read it
 
@@ -111,6 +112,8 @@ def prepare(cell: Cell, device: torch.device, *, trust: bool) -> Candidate:
     network = rebuild(run.folder, trust=trust)[0].eval().to(device)
     network = network.to(memory_format=torch.channels_last) if trainer["channels_last"] else network
     height, width = data["size"] or seen_size(run)
+    if data["batch_size"] * height * width > MOST_MEASURED:
+        raise UserError(f"{data['batch_size']} images of {height}x{width} are too many to measure")
     shape = network.channels, height, width
     single, batch = (torch.rand(count, *shape, device=device) for count in (1, data["batch_size"]))
     return Candidate(network, lightning_precision(trainer["precision"], device.type), single, batch)
@@ -122,7 +125,7 @@ def seen_size(run: Run) -> tuple[int, int]:
     path = run.prediction(counted.names[0]) if counted else run.folder / "confusion.npz"
     if counted is None or not path.is_file():
         raise UserError(f"{path}: no such file, which would tell the size of the images")
-    with Image.open(path) as picture:
+    with Image.open(path, formats=["PNG"]) as picture:
         return picture.height, picture.width
 
 

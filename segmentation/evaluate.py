@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation.cli import command
 from segmentation.config import DataConfig, TrainerConfig
 from segmentation.errors import UserError, nearest
+from segmentation.ranges import check_values
+from segmentation.reading import read_configuration
 
 
 def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -63,6 +65,21 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     return task.results["test"]
 
 
+def check_data_settings(run: DictConfig, saved: Path) -> None:
+    """Raise a UserError for what a run's files may not say of its data, and let them choose no folder to write to."""
+    from segmentation.targets import is_reader
+
+    name = run.data.reader.get("_target_")
+    if not is_reader(name):
+        raise UserError(
+            f"{saved}: data.reader._target_ names {name!r}, which is not the project's own and would run code; "
+            "trust=true if you know where the file comes from"
+        )
+    if run.data.cache not in ("auto", "off"):
+        run.data.cache = "auto"
+    check_values(OmegaConf.create({"data": run.data}))
+
+
 def choose_split(split: str, data: Any) -> str:
     """The split to test on: the one named, or `val` where a data set has no `test`."""
     if split == "test":
@@ -74,20 +91,22 @@ def choose_split(split: str, data: Any) -> str:
 
 def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> DictConfig:
     """What the run saved, with the `data.` overrides of this command on top; or the data set chosen instead, seen at
-    the size that the network was trained at unless `data.size` is given.
+    the size and with the channels that the network was trained with unless `data.size`, ... are given.
     """
     from segmentation.models.files import find_model, read_description
 
     folder = find_model(config.model)
     saved = folder / ".hydra" / "config.yaml"
-    run = OmegaConf.load(saved) if saved.is_file() else OmegaConf.create()
-    assert isinstance(run, DictConfig)
+    run = read_configuration(saved, trust=config.trust) if saved.is_file() else OmegaConf.create()
     changes = {change.key_or_group: change.value() for change in OverridesParser.create().parse_overrides(overrides)}
     if chosen:
-        run.data = config.data
+        run.data, meta = config.data, read_description(folder)["meta"]
         if "data.size" not in changes:
             windows = config.mode == "window"  # they are cut at the images' own scale
-            run.data.size = None if windows else read_description(folder)["meta"]["size"]
+            run.data.size = None if windows else meta["size"]
+        for key in ("channels", "white", "shown"):  # what the network was trained to see
+            if f"data.{key}" not in changes:
+                run.data[key] = meta[key]
         return run
     if "data" in run:  # a run of an earlier release lacks the keys that were added since
         run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
@@ -95,6 +114,8 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
             OmegaConf.resolve(run.data.reader)  # scenes are still drawn at that size
             run.data.size = None
         run.data.download = False  # where from, and where to, is not for a run's files to say
+        if not config.trust:
+            check_data_settings(run, saved)
     else:
         raise UserError(f"data: {saved} is not there, so nothing says what {config.model} was trained on; add data=...")
     for key, value in changes.items():

@@ -6,6 +6,7 @@ Nothing heavy is imported: errors of torch are known by their names and words.
 import errno
 import os
 import re
+import threading
 from pathlib import Path
 
 SEE = "see that its drive is there and mounted"
@@ -23,6 +24,16 @@ CURES = {
 }
 LESS = "lower data.batch_size or data.size, or set trainer.accumulate_grad_batches=2 or backbone.checkpointing=true"
 WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
+
+
+def spare_threads() -> None:
+    """Have threads end without a traceback on a fault: whoever waits for what they write meets it as well."""
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        if raised.exc_value is None or describe(raised.exc_value) is None:
+            threading.__excepthook__(raised)
+
+    threading.excepthook = hook
 
 
 def describe(error: BaseException) -> str | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from pytorch_lightning.tuner.tuning import Tuner
 
@@ -17,6 +16,7 @@ from segmentation.data.module import DataModule
 from segmentation.errors import UserError, nearest
 from segmentation.freezing import Freeze, FreezeBatchNorm
 from segmentation.mixing import CutMix
+from segmentation.targets import build
 from segmentation.task import Task
 from segmentation.train import build_task
 from segmentation.trainer import build_trainer
@@ -56,7 +56,7 @@ def find(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def changing(settings: Settings) -> list[pl.Callback]:
     """The callbacks of the training that change what it does, and its progress bar; the others keep what it leaves."""
-    found = instantiate(settings["callbacks"]).values()
+    found = build(settings["callbacks"], "callbacks").values()
     return [callback for callback in found if isinstance(callback, CHANGING)]
 
 

@@ -22,7 +22,7 @@ class Step(NamedTuple):
     number: int  # of the optimizer's step that the batch belongs to
     samples: Tensor  # their indices
     loss: Tensor
-    gradient: Tensor  # the greatest magnitude in it; 0 where the optimizer did not step
+    gradient: Tensor  # its norm; 0 where the optimizer did not step
 
     def numbers(self) -> Tensor:
         return torch.stack([self.loss.float(), self.gradient.float()])
@@ -51,7 +51,8 @@ class FiniteNumbers(pl.Callback):
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return  # float16's gradients overflow now and then; its scaler leaves those steps out by itself
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        self._gradient = get_total_norm(gradients, float("inf"))
+        # Infinite from about 1e19 on, where Adam's squares are as well. The largest value would take 20 times as long.
+        self._gradient = get_total_norm(gradients)
         finite = self._gradient.isfinite()
         self._good = finite if self._good is None else self._good & finite
         hold(optimizer, gradients, self._good)
@@ -98,7 +99,11 @@ class FiniteNumbers(pl.Callback):
             bad = next((step for step in steps if not step.numbers().isfinite().all()), steps[-1])
             together = torch.cat([step.samples for step in steps if step.number == bad.number])
             samples = together if bad.loss.isfinite() else bad.samples  # a gradient may be the sum of several batches'
-            number = f"the loss is {bad.loss:g}" if not bad.loss.isfinite() else "a gradient is not finite"
+            number = (
+                f"the loss is {bad.loss:g}"
+                if not bad.loss.isfinite()
+                else f"the norm of the gradient is {bad.gradient:g}"
+            )
             cause = find_cause(trainer, pl_module, samples)
             raise UserError(report(trainer, number, samples.tolist(), cause, bad.number))
         self._steps, self._good = [], None  # not before: whoever saves in spite of the error must not succeed

@@ -8,6 +8,7 @@ from huggingface_hub import HfApi, get_token, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from segmentation.errors import UserError
+from segmentation.reading import no_links
 
 # Checkpoints, predictions and logs stay at home.
 SENT = ("model.safetensors", "model.json", "README.md", "metrics.json", "plots/*.png")
@@ -23,7 +24,9 @@ STATUS = {
 
 def files_of(folder: Path) -> list[Path]:
     """What of a run's folder is sent."""
-    return sorted(path for pattern in SENT for path in folder.glob(pattern) if path.is_file())
+    found = sorted(path for pattern in SENT for path in folder.glob(pattern) if path.is_file())
+    no_links(folder, found)
+    return found
 
 
 def push(folder: Path, repo: str, *, private: bool = False) -> str:

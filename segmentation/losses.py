@@ -40,9 +40,12 @@ class CrossEntropy(nn.Module):
             raise UserError(
                 f"loss.class_weights: {len(self.weight)} weights for {logits.shape[1]} classes; give one for each class"
             )
+        pixels, labels = logits, target
+        if torch.are_deterministic_algorithms_enabled():  # on GPUs, for maps there is no such form: for a list there is
+            pixels, labels = logits.movedim(1, -1).flatten(0, -2), target.flatten()
         total = F.cross_entropy(
-            logits,
-            target,
+            pixels,
+            labels,
             self.weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,

@@ -1,12 +1,11 @@
 """`python -m segmentation.push`: a run's model, its figures and its card to the Hugging Face Hub."""
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from segmentation.cli import command
-from segmentation.errors import UserError
+from segmentation.reading import read_json
 
 
 def prepare(model: str) -> Path:
@@ -16,10 +15,7 @@ def prepare(model: str) -> Path:
 
     folder = find_model(model)
     path = folder / "metrics.json"
-    try:
-        metrics = json.loads(path.read_text()) if path.is_file() else None
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON; run the test again") from error
+    metrics = read_json(path) if path.is_file() else None
     if not (folder / CARD).is_file():  # the user's own words in it stay
         write_card(folder, metrics)
     return folder

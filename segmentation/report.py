@@ -16,11 +16,14 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
     other files than those tested on, or are read by code that is not the project's own.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from segmentation.analysis.runs import find_runs
     from segmentation.config import DataConfig
     from segmentation.data.module import DataModule
-    from segmentation.targets import is_ours
+    from segmentation.ranges import check_values
+    from segmentation.reading import read_configuration
+    from segmentation.targets import is_reader
 
     # Runs of several folds were tested on images of their own each.
     distinct = {run.metrics["files_hash"]: run for run in reversed(find_runs(folder)[0])}.values()
@@ -28,16 +31,17 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
     for run in distinct:
         split = run.metrics["split"]
         try:
-            whole = OmegaConf.create(dict(run.config))
+            whole = read_configuration(run.folder / ".hydra" / "config.yaml", trust=trust)
             whole.data = OmegaConf.merge(OmegaConf.structured(DataConfig), whole.data)  # keys added since it was made
             whole.data.download = False  # where from, and where to, is not for a run's files to say
             config: Any = OmegaConf.to_container(whole.data, resolve=True)
-            if not trust and not is_ours(config["reader"].get("_target_", "")):
+            if not trust and not is_reader(config["reader"].get("_target_")):
                 return None
+            check_values(OmegaConf.create({"data": config}))
             data = DataModule(config, {}, 0)
             if data.contract(split)["files_hash"] != run.metrics["files_hash"]:
                 return None
-        except (UserError, KeyError):
+        except (UserError, OmegaConfBaseException, KeyError, TypeError, ValueError):
             return None
         place |= {name: (data, split, index) for index, name in enumerate(data.reader(split).names)}
 

@@ -20,6 +20,7 @@ from segmentation.card import write_card
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
 from segmentation.models.files import DESCRIPTION
+from segmentation.reading import below
 from segmentation.task import Batch, Evaluation
 from segmentation.whole import whole
 
@@ -97,7 +98,7 @@ class TestFiles(pl.Callback):
 
     def prediction_path(self, name: str) -> Path:
         """Where the prediction for the image of this name lies."""
-        return self.folder / "predictions" / f"{name}.png"
+        return below(self.folder / "predictions", f"{name}.png")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Evaluation)

@@ -33,6 +33,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         The scores of the test, or those of the last validation where `test=false`; empty where neither ran.
     """
     from segmentation.checkpoints import find_checkpoint
+    from segmentation.determinism import naming_what_cannot_comply
     from segmentation.lock import claim
     from segmentation.optim import optimizer_class
     from segmentation.slurm import unmark
@@ -43,7 +44,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check_targets(settings)
     optimizer_class(config.optimizer.name)
-    with claim(folder) if is_first_process() else nullcontext():
+    with claim(folder) if is_first_process() else nullcontext(), naming_what_cannot_comply():
         if config.find is not None:
             from segmentation.finding import find
 
@@ -55,7 +56,6 @@ def train(config: DictConfig) -> dict[str, Any]:
 def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Train and test in a folder, going on from a checkpoint where there is one; as `train`."""
     import pytorch_lightning as pl
-    from hydra.utils import instantiate
 
     from segmentation.callbacks import FinalScores, History
     from segmentation.checkpoints import best_weights, check_resumable, load_weights
@@ -65,6 +65,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.interruption import Interruption
     from segmentation.models.files import META, save_model
     from segmentation.runfiles import TestFiles
+    from segmentation.targets import build
     from segmentation.trainer import build_trainer
 
     training, testing = settings["train"], settings["test"]
@@ -73,11 +74,11 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [FiniteNumbers(), history, *instantiate(settings["callbacks"]).values()]
+    callbacks = [FiniteNumbers(), history, *build(settings["callbacks"], "callbacks").values()]
     final = FinalScores(describe(settings))
     interruption = Interruption(folder)
     callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
-    loggers = instantiate(settings["logger"]).values()
+    loggers = build(settings["logger"], "logger").values()
     trainer = build_trainer(settings["trainer"], folder, callbacks=callbacks, loggers=loggers)
     settle_cell(settings, data, folder, trainer, checkpoint)
     final.settings = describe(settings)
@@ -114,22 +115,21 @@ def resumable(folder: Path) -> Iterator[None]:
 
 def build_task(settings: dict[str, Any], data: "DataModule") -> "Task":
     """The network, its loss, optimizer and schedule, from the plain configuration."""
-    from hydra.utils import instantiate
-
     from segmentation.models.network import Inputs, build_network
+    from segmentation.targets import build
     from segmentation.task import Task
 
     inputs = Inputs(**{key: settings["data"][key] for key in Inputs._fields})
     network = build_network(model_settings(settings), len(data.classes), inputs)
-    loss = instantiate(settings["loss"])
+    loss = build(settings["loss"], "loss")
     # After all that has random weights, so that without them a training is what it was.
-    aux = instantiate(settings["aux"], network=network, num_classes=len(data.classes)) if settings["aux"] else None
+    aux = build(settings["aux"], "aux", network=network, num_classes=len(data.classes)) if settings["aux"] else None
     task = Task(
         network,
         loss,
         aux=aux,
         optimizer=settings["optimizer"],
-        scheduler=instantiate(settings["scheduler"]),
+        scheduler=build(settings["scheduler"], "scheduler"),
         classes=data.classes,
         ignore_index=data.ignore_index,
         channels_last=settings["trainer"]["channels_last"],

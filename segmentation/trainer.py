@@ -26,6 +26,15 @@ warnings.filterwarnings("ignore", message="(?s).*dataloader is not resumable")  
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # Lightning's own words are understood too
 
+# Keywords of Lightning's that the project gives it, and what says so.
+OURS = {
+    "callbacks": "add to the group callbacks",
+    "logger": "choose by the group logger",
+    "default_root_dir": "set hydra.run.dir",
+    "plugins": "is the project's own: batch norms of several processes depend on it",
+    "use_distributed_sampler": "is the project's own: no image may be counted twice",
+}
+
 
 def computes_bf16(accelerator: str) -> bool:
     """Whether the device has bf16 arithmetic: where it only emulates it, bf16 is slower than float32."""
@@ -55,6 +64,9 @@ def build_trainer(
     sampler is off.
     """
     callbacks = list(callbacks)
+    for key in config["args"]:
+        if key in OURS or key in config:
+            raise UserError(f"trainer.args.{key}: {OURS.get(key, f'say trainer.{key}=...')}")
     settings: dict[str, Any] = {
         **{key: value for key, value in config.items() if key not in ("args", "channels_last", "compile")},
         "precision": lightning_precision(config["precision"], config["accelerator"]),
@@ -71,7 +83,7 @@ def build_trainer(
     }
     try:
         trainer = pl.Trainer(**settings)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(f"trainer: Lightning refuses this: {error}") from error
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()

@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread a test, compositions of the configuration without Hydra's runtime."""
+"""What all tests share: no network, compositions of the configuration without Hydra's runtime, measured figures."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -79,8 +79,13 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, {})
-    if figures:
-        terminalreporter.section("faults: tries, and seconds where they were taken")
-    for what, (tries, seconds) in sorted(figures.items()):
-        terminalreporter.write_line(f"{what:<50} {tries:>5}" + (f" {seconds:>8.0f} s" if seconds else ""))
+    """At the end, the figures that tests measured: what they gave to `record` and `record_property`."""
+    tries = config.stash.get(FIGURES, {})
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [(name, value) for report in reports for name, value in report.user_properties]
+    if tries or figures:
+        terminalreporter.section("measured")
+    for what, (count, seconds) in sorted(tries.items()):
+        terminalreporter.write_line(f"{what:<50} {count:>5} tries" + (f" {seconds:>8.0f} s" if seconds else ""))
+    for name, value in figures:
+        terminalreporter.write_line(f"{name}: {value}")

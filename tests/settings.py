@@ -56,7 +56,7 @@ def saved(folder: Path, *, size: list[int] | None = None, classes: Sequence[str]
 
     settings = model("test_resnet", **changes)
     network = build_network(settings, len(classes)).eval()
-    colours = [[40 * index, 0, 0] for index in range(len(classes))]
+    colours = [[40 * index % 256, 0, 0] for index in range(len(classes))]
     meta = {"classes": list(classes), "colours": colours, "ignore_index": 255, "size": size}
     meta |= {"channels": 3, "white": None, "shown": None}
     save_model(network, folder, model=settings, meta=meta)

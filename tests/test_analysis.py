@@ -13,7 +13,7 @@ from PIL import Image
 
 from segmentation.analysis import pictures, plots
 from segmentation.analysis.cells import find_cells, find_pairs
-from segmentation.analysis.gallery import telling_images
+from segmentation.analysis.gallery import draw_gallery, telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
@@ -186,6 +186,26 @@ def test_scores_that_do_not_compare_are_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "b", "zigzag", 0, 0.8, files_hash="other")
     with pytest.raises(UserError, match="its files_hash is 'other' instead of 'abc'"):
         find_cells(find_runs(tmp_path)[0])
+
+
+def test_a_callback_that_changes_the_training_makes_another_cell_and_one_that_watches_does_not(tmp_path: Path) -> None:
+    own = {"cutmix": {"_target_": "segmentation.mixing.CutMix", "seed": "${seed}"}}
+    for name, callbacks in (("a", {}), ("b", {"images": {"count": 4}}), ("c", own)):
+        data = {"name": "toy", "classes": CLASSES, "ignore_index": 255}
+        for seed in range(2):
+            changed = {"callbacks": callbacks, "data": data}
+            make_run(tmp_path / f"{name}{seed}", "none", seed + 2 * (name == "b"), 0.8, config=changed)
+    assert sorted(len(cell.runs) for cell in find_cells(find_runs(tmp_path)[0])) == [2, 4]
+
+
+def test_classes_without_colours_have_pictures(tmp_path: Path) -> None:
+    data = {"name": "toy", "root": "/", "classes": CLASSES, "colours": None, "ignore_index": 255}
+    for name in ("none", "zigzag"):
+        make_run(tmp_path / name, name, 0, 0.8, config={"data": data})
+    (pair,) = find_pairs(find_cells(find_runs(tmp_path)[0]))
+    mask = np.zeros((8, 9), np.uint8)
+    figure, _ = draw_gallery(pair, lambda name: (np.zeros((8, 9, 3), np.uint8), mask))
+    assert figure.axes
 
 
 def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from segmentation.data.channels import visible
 from segmentation.data.images import read_image
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
-from segmentation.evaluate import evaluate
+from segmentation.evaluate import described_data, evaluate
 from segmentation.export import export
 from segmentation.models.backbones import normalisation, package_state
 from segmentation.models.files import save_model
@@ -278,6 +278,10 @@ def test_a_run_of_four_channels_from_training_to_files_for_others(
     asked = compose(f"model={tmp_path / 'run'}", "split=val", "accelerator=cpu", name="evaluate")
     again = evaluate(asked, config, tmp_path / "again")
     assert again["confusion_matrix"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["confusion_matrix"]
+    other = compose(f"model={tmp_path / 'run'}", "data=folder", "data.classes=[a,b]", name="evaluate")
+    data = described_data(other, ["data=folder"], chosen=True).data
+    assert (data.channels, data.white, list(data.shown)) == (4, 4095, [3])  # as in training here too, unless said
+    assert described_data(other, ["data=folder", "data.white=9"], chosen=True).data.white != 4095
     with pytest.raises(UserError, match=r"data\.channels=3: the model's images have 4 channels"):
         evaluate(asked, bands_run(tiny, tmp_path / "data", "data.channels=3", "data.white=null"), tmp_path / "wrong")
     source = tmp_path / "data" / "val" / "images"
@@ -320,6 +324,7 @@ def test_caches_tell_channels_and_white_apart(tiny: Compose, tmp_path: Path) -> 
         (["data.white=0"], "data.white=0: give the stored value"),
         (["data.white=[1,2]"], r"data.white=\[1, 2\]: .* or 4 of them"),
         (["data.white=4095.5"], "data.white=4095.5"),
+        (["data.mean=[123.7,116.3,103.5,100]"], r"data.mean=.*in 0\.\.\.1"),
         (["data.mean=[0.5]"], r"data.mean=\[0.5\]: give 4 numbers"),
         (["data.std=[1,1,1,0]"], "data.std="),
         (["data.shown=[0,4,1]"], r"data.shown=\[0, 4, 1\]: give three channels of 0 to 3"),

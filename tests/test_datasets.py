@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmentation.colours import default_colours
 from segmentation.config import CONF
 from segmentation.data.masks import StoredLabels, expand
 from segmentation.data.module import DataModule
-from segmentation.data.splits import default_colours
 from segmentation.errors import UserError
 from tests.conftest import Compose
 from tests.settings import plain

@@ -38,7 +38,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(folder)], capture_output=True, text=True
     )
     if done.returncode:
         pytest.skip(f"no disk of its own can be mounted here: {done.stderr.strip()}")
@@ -152,6 +152,23 @@ def test_a_sweep_goes_on_with_its_next_job_and_the_memory_of_the_last(tmp_path: 
     assert "memory: CUDA out of memory. Tried to allocate 2.00 GiB; lower data.batch_size" in said
     assert [path.parent.name for path in sweep.glob("*/model.json")] == ["1"], said
     record("sweep after a fault")
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_full_disk_comes_to_its_end_and_is_resumed(disk: Path, tmp_path: Path, record: Record) -> None:
+    sweep, log = disk / "sweep", tmp_path / "log"
+    words = ("-m", *WORDS, "seed=0,1,2", f"hydra.sweep.dir={sweep}")
+    code = run(*words, log=log, prepare=fill_disk, environment={FOLDER: str(disk)})
+    said = log.read_text()
+    assert code == 1
+    assert "Traceback" not in said
+    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 3, said
+    assert all("No space left on device; free some space" in line for line in failed), failed
+    (disk / "filler").unlink()
+    assert run(*words, "resume=true", log=log) == 0, log.read_text()
+    assert len(list(sweep.glob("*/model.json"))) == 3
+    record("sweep on a full disk")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE])

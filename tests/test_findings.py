@@ -8,7 +8,7 @@ from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import Finding, as_row, images_sentence, judge, sentence
 from segmentation.analysis.runs import find_runs
-from tests.made_up import make_run
+from tests.made_up import CLASSES, COLOURS, make_run
 
 SEEDS = 5
 NOISE = (0.001, -0.002, 0.0005, 0.002, -0.0015)  # of each seed, in accuracy
@@ -90,7 +90,7 @@ def test_images_and_seeds_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_few_videos_speak_for_themselves_only(tmp_path: Path) -> None:
-    data = {"name": "toy", "classes": [], "colours": [], "ignore_index": 255, "group": "(i)"}
+    data = {"name": "toy", "classes": CLASSES, "colours": COLOURS, "ignore_index": 255, "group": "(i)"}
     for name, accuracy in (("none", 0.8), ("zigzag", 0.9)):
         for seed in range(2):
             make_run(tmp_path / f"{name}{seed}", name, seed, accuracy, config={"data": data})

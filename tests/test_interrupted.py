@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segmentation.checkpoints import LAST
+from segmentation.checkpoints import BEST, LAST
 from tests.conftest import Record
 from tests.forked import SMALL, begin, run
 from tests.same import assert_same
@@ -24,8 +24,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "workers": (*SMALL, "data.num_workers=2", "trainer.max_epochs=3", "scheduler=cosine"),
     "sgd": (*SMALL, "optimizer=sgd", "callbacks=freeze", "callbacks.freeze.epochs=1",
             "callbacks.freeze.parts=[backbone]", "trainer.max_epochs=3"),
+    # Nothing is learnt, so that it stops after the second epoch of three.
+    "patience": (*SMALL, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-30",
+                 "trainer.max_epochs=3"),
     "loss": (*SMALL, "monitor=train/loss", "trainer.max_epochs=3", "trainer.precision=bf16"),
 }  # fmt: skip
+# Where one is killed; anywhere is after a random time.
+PLACES = ("anywhere", "write", "validation", "content", "anywhere", "rename", "training", "anywhere", "validation",
+          "write", "content", "anywhere")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +82,14 @@ def stop(kind: str, folder: Path, place: str, times: int, number: int) -> str:
 
 def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straight, tmp_path: Path) -> None:
     folder, kind = tmp_path / "run", "everything"
-    kill(kind, folder, "anywhere", seconds=1.5)
     assert "stopped by SIGTERM in epoch 0, after step 1;" in stop(kind, folder, "training", 2, signal.SIGTERM)
     # Halfway through a step of the optimizer it waits for the other half.
     assert "stopped by SIGINT in epoch 1, after step 4;" in stop(kind, folder, "training", 4, signal.SIGINT)
-    assert kill(kind, folder, "write")
+    assert kill(kind, folder, "content")
+    assert len(list(folder.rglob("*.partial"))) == 1
     assert "stopped by SIGTERM in epoch 1, after step 6;" in stop(kind, folder, "validation", 2, signal.SIGTERM)
     assert kill(kind, folder, "validation")
+    kill(kind, folder, "anywhere", seconds=1.5)
     go_on(kind, folder)
     assert_same(straight(kind), folder)
 
@@ -91,18 +98,8 @@ def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straigh
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_random(kind: str, straight: Straight, tmp_path: Path, record: Record) -> None:
     folder, draw, begun = tmp_path / "run", random.Random(kind), time.monotonic()
-    for place in (
-        "anywhere",
-        "write",
-        "validation",
-        "anywhere",
-        "rename",
-        "training",
-        "anywhere",
-        "validation",
-        "write",
-    ):
-        if kill(kind, folder, place, draw.randint(1, 5), seconds=draw.uniform(0.5, 2.5)):
+    for place in PLACES:
+        if kill(kind, folder, place, draw.randint(1, 5), seconds=draw.uniform(0.2, 2.0)):
             record(f"kill -9, {place}")
         if (folder / "model.json").exists():  # it came to its end: another one
             assert_same(straight(kind), folder)
@@ -113,7 +110,7 @@ def test_killed_at_random(kind: str, straight: Straight, tmp_path: Path, record:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"patience"}))
 def test_told_to_stop_at_every_batch(kind: str, straight: Straight, tmp_path: Path, record: Record) -> None:
     begun = time.monotonic()
     for place, steps in (("training", (1, 2, 3, 4, 5, 8, 10, 15)), ("validation", (1, 3, 5))):
@@ -140,10 +137,21 @@ def test_checkpoints_from_inside_an_epoch(kind: str, straight: Straight, tmp_pat
         folder = tmp_path / file.stem.replace("=", "")
         (folder / LAST).parent.mkdir(parents=True)
         shutil.copy(file, folder / LAST)
+        shutil.copy(tmp_path / "first" / BEST, folder / BEST)
         assert run(*KINDS[kind], "ckpt=auto", f"hydra.run.dir={folder}", log=log) == 0, log.read_text()
         assert_same(straight(kind), folder)
         record("checkpoint inside an epoch")
     record("checkpoints inside an epoch", time.monotonic() - begun)
+
+
+@pytest.mark.slow
+def test_killed_after_it_stopped_early_it_trains_no_further(straight: Straight, tmp_path: Path) -> None:
+    straight("patience")
+    # History, best and last checkpoint, then history and last: each synced with its folder.
+    assert kill("patience", tmp_path / "run", "write", 11)
+    assert (tmp_path / "run" / LAST).is_file()
+    go_on("patience", tmp_path / "run")
+    assert_same(straight("patience"), tmp_path / "run")
 
 
 @pytest.mark.slow

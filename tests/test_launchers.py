@@ -1,5 +1,6 @@
 """A sweep's jobs side by side: local processes, submitit's local executor, a local Ray; and launchers that fail."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_jobs_run_the_failed_one_is_told_and_resuming_runs_it_alone(launcher: Se
     assert first.returncode == 1
     failed, error = [line for line in first.stderr.splitlines() if line.startswith(("failed:", "error:"))]
     assert failed.startswith(f"failed: {folder}/1: ")
-    assert "Invalid learning rate" in failed
+    assert "give a number above 0" in failed
     assert error.startswith("error: 1 of 2 jobs failed")
     assert [path.parent.name for path in folder.glob("*/metrics.json")] == ["0"]
     assert (folder / "0" / ".hydra" / "config.yaml").is_file()
@@ -75,6 +76,21 @@ def test_a_lost_process_fails_its_job_alone(tmp_path: Path) -> None:
     assert "a worker was killed" in (outcomes[1].reason or "")
     events = [json.loads(line)["event"] for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert events == [*["planned"] * 3, "finished", "failed", "finished"]
+
+
+class FullLedger(Ledger):
+    """On a disk that is full once the sweep has begun."""
+
+    def write(self, event: str, **facts: Any) -> None:
+        if event != "planned":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(event, **facts)
+
+
+def test_a_ledger_that_cannot_be_written_ends_no_sweep(tmp_path: Path) -> None:
+    jobs = [Job([f"seed={number}"], {"test": True}, str(number), tmp_path / str(number)) for number in (0, 1, 2)]
+    outcomes = list(run_jobs(Dying(tmp_path), jobs, 1, FullLedger(tmp_path)))
+    assert [outcome.reason is None for outcome in outcomes] == [True, False, True]
 
 
 @pytest.mark.parametrize(

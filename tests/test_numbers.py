@@ -127,7 +127,7 @@ def test_a_gradient_that_goes_wrong_is_named(folder_of: Words) -> None:
     """The root of 0 is 0, its slope infinite."""
     said = spoiled(folder_of(), lambda output: output + (0 * output).sqrt())
     step, names = Spoil.seen[0]
-    assert said.startswith(f"training: epoch 1, step {step}: a gradient is not finite with {', '.join(names)}: ")
+    assert said.startswith(f"training: epoch 1, step {step}: the norm of the gradient is nan with {', '.join(names)}: ")
     assert "forward all is finite, backward the first that is not is the gradient of network.lstm." in said
 
 

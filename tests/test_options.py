@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from torch import Tensor, nn
 
 from segmentation.data.module import DataModule
@@ -241,7 +240,7 @@ def test_heads_leave_no_trace_in_the_saved_model(tiny: Compose, tmp_path: Path) 
 def test_maps_that_are_not_there_are_named(tiny: Compose) -> None:
     for maps in ("[9]", "[]"):
         values = settings.plain(tiny("aux=fcn", f"aux.maps={maps}"))
-        with pytest.raises(InstantiationException, match=r"aux\.maps="):
+        with pytest.raises(UserError, match=r"aux\.maps="):
             build_task(values, DataModule(values["data"], values["augment"], 0))
 
 

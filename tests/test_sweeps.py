@@ -64,7 +64,7 @@ def test_a_failed_job_does_not_end_the_others_and_resuming_runs_it_alone(tmp_pat
     last = first.stderr.strip().splitlines()[-2:]
     assert last[0].startswith(f"failed: {folder}/1: ")
     assert "optimizer.lr=-1" in last[0]
-    assert "Invalid learning rate" in last[0]
+    assert "give a number above 0" in last[0]
     assert last[1].startswith("error: 1 of 3 jobs failed; to run them again: python -m segmentation.train -m")
     assert last[1].endswith(f"hydra.sweep.dir={folder} resume=true")
 

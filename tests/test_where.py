@@ -67,7 +67,11 @@ def leave_scan(folder: Path) -> None:
     """What a run with a LSTM leaves of its scan."""
     np.savez(
         folder / "analysis.npz",
+        field=np.ones((2, 2)),
+        slot_field=np.ones((2, 2)),
         orders=np.array(["zigzag"]),
+        drawn_sequences=np.zeros((1, 2, 2), int),
+        drawn_steps=np.zeros((1, 2, 2), int),
         sequences=np.zeros((1, 2, 2), int),
         steps=np.arange(4).reshape(1, 2, 2),
         cover=np.ones(2),

@@ -14,6 +14,7 @@ from segmentation.analysis.cells import Cell
 from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, folds_sentence, points, sentence
 from segmentation.analysis.statistics import Difference, mean_and_spread
+from segmentation.markdown import as_text
 
 HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "mean accuracy %", "parameters", "training",
           "Δ accuracy (points)", "Δ mean IoU (points)"]  # fmt: skip
@@ -112,10 +113,10 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
     """ablation.md, ablation.csv and ablation.json."""
     text = io.StringIO()
     for backbone, members in by_backbone(cells).items():
-        text.write(f"## {backbone}\n\n{markdown(HEADER, table_rows(members, findings))}\n")
+        text.write(f"## {as_text(backbone)}\n\n{markdown(HEADER, table_rows(members, findings))}\n")
     if findings:
         text.write(f"## Differences\n\n{markdown(FINDINGS, finding_rows(findings))}\n")
-    text.write("".join(f"{line}\n\n" for line in sentences(findings)))
+    text.write("".join(f"{as_text(line)}\n\n" for line in sentences(findings)))
     (folder / "ablation.md").write_text(text.getvalue())
     with (folder / "ablation.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -134,7 +135,7 @@ def sentences(findings: Sequence[Finding]) -> list[str]:
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(as_text(cell) for cell in line)} |\n" for line in lines)
 
 
 def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:

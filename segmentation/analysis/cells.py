@@ -13,7 +13,8 @@ from segmentation.errors import UserError
 
 ROLES = ("none", "lstm", "control")
 # What tells where, how fast or how far a run went, but not which network was trained in which way.
-NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger", "callbacks")
+NOT_THE_CELL = ("seed", "output", "ckpt", "resume", "train", "test", "logger")
+WATCHERS = ("best", "last", "images", "overview", "progress", "inspection")  # callbacks that change no training
 NOT_THE_DATA = ("root", "num_workers", "check", "cache", "cache_gib", "shown")
 CONTROLS = "segmentation.models.controls."
 IDENTITY = f"{CONTROLS}identity"
@@ -110,6 +111,8 @@ def cell_settings(run: Run) -> dict[str, Any]:
     """The run's configuration without what leaves the trained network as it is."""
     settings = {key: value for key, value in run.config.items() if key not in NOT_THE_CELL}
     settings["data"] = {key: value for key, value in settings.get("data", {}).items() if key not in NOT_THE_DATA}
+    callbacks = settings.get("callbacks", {})
+    settings["callbacks"] = {name: callback for name, callback in callbacks.items() if name not in WATCHERS}
     return settings
 
 

@@ -27,8 +27,16 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
             if lines:
                 shared = min(map(len, lines))
                 mean = np.mean([line[:shared] for line in lines], 0)
+                label = plots.words(cell.label)
                 marker = "o" if shared == 1 else None  # a line of one point would not show
-                axes.plot(range(1, shared + 1), mean, color=colour, linewidth=2.2, label=cell.label, marker=marker)
+                axes.plot(
+                    range(1, shared + 1),
+                    mean,
+                    color=colour,
+                    linewidth=2.2,
+                    label=label,
+                    marker=marker,
+                )
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -3,14 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from PIL import Image
 
 from segmentation.analysis import plots
 from segmentation.analysis.cells import Pair
 from segmentation.analysis.metrics import metric
-from segmentation.analysis.pictures import changes, colourise
+from segmentation.analysis.pictures import changes, colourise, read_mask
 from segmentation.analysis.runs import Run
 from segmentation.analysis.tally import SampleOf
+from segmentation.colours import default_colours
 
 
 def draw_gallery(pair: Pair, sample_of: SampleOf) -> tuple[Figure, str]:
@@ -20,15 +20,16 @@ def draw_gallery(pair: Pair, sample_of: SampleOf) -> tuple[Figure, str]:
     seed = pair.seeds[0]
     base, other = pair.base.by_seed()[seed], pair.other.by_seed()[seed]
     data = base.config["data"]
+    colours = data.get("colours") or default_colours(len(data["classes"]))
     rows = []
     for name in telling_images(pair):
         image, truth = sample_of(name)
-        before, after = (np.asarray(Image.open(run.prediction(name))) for run in (base, other))
-        masks = [colourise(mask, data["colours"]) for mask in (truth, before, after)]
+        before, after = (read_mask(run.prediction(name)) for run in (base, other))
+        masks = [colourise(mask, colours) for mask in (truth, before, after)]
         rows.append([image, *masks, changes(truth, before, after, data["ignore_index"])])
     short = [pair.base.choices.get(pair.group, "without"), pair.other.choices.get(pair.group, "with")]
     titles = ["image", "truth", *map(str, short), "repaired, broken"]
-    figure = plots.picture_grid(rows, titles, data["classes"], data["colours"])
+    figure = plots.picture_grid(rows, titles, data["classes"], colours)
     caption = (
         f"{pair.other.label} against {pair.base.label}, seed {seed}. Last column: green where only {short[1]} "
         f"is right, red where only {short[0]} is, black is void. From the top: two images that gained most, two in the "

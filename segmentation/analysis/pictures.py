@@ -47,6 +47,21 @@ def changes(truth: Labels, before: Labels, after: Labels, ignore_index: int) -> 
     return picture
 
 
+def read_mask(path: Path) -> Pixels:
+    """The labels [H, W] of a mask that `save_mask` wrote.
+
+    Raises:
+        OSError: for what is none, or unpacks to more than an image may.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            if picture.mode not in ("L", "P"):
+                raise OSError(f"{path}: not a mask of labels")
+            return np.asarray(picture, np.uint8)
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise OSError(f"{path}: not a mask of labels ({error})") from error
+
+
 def save_mask(path: Path, mask: Pixels, colours: Colours) -> None:
     """Write labels [H, W] as a palette PNG: class indices to a program, colours to an eye."""
     picture = Image.fromarray(mask)

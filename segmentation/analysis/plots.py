@@ -1,5 +1,6 @@
 """Plots of a run: curves, confusion matrix, IoU of each class, segmented images. Figures, drawn without a screen."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ Row = Mapping[str, float]
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a script that the font lacks shows as boxes, which says it
+        figure.savefig(path, dpi=120)
+
+
+def words(text: str) -> str:
+    """A name from anywhere as it stands: to matplotlib dollars are formulas, and labels that begin with _ hidden."""
+    spelt = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+    return (" " if spelt.startswith("_") else "") + spelt.replace("$", r"\$")
 
 
 def tidy(axes: Axes) -> None:
@@ -63,7 +72,7 @@ def draw_curve(axes: Axes, history: Sequence[Row], key: str, label: str, colour:
 
 def confusion_matrix(confusion: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> Figure:
     """Shares of each true class's pixels [C, C], a row for each true class."""
-    count = len(classes)
+    count, classes = len(classes), [words(name) for name in classes]
     side = max(4.0, 0.42 * count + 1.8)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
@@ -90,7 +99,7 @@ def class_iou(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(6.4, 0.3 * len(names) + 1), layout="constrained")
     axes = figure.subplots()
     values = [per_class[name]["iou"] for name in names]
-    axes.barh(names, [value or 0 for value in values], color=VALIDATION, height=0.7)
+    axes.barh([words(name) for name in names], [value or 0 for value in values], color=VALIDATION, height=0.7)
     for position, value in enumerate(values):
         axes.text((value or 0) + 0.01, position, "absent" if value is None else f"{value:.3f}", va="center", fontsize=8)
     axes.invert_yaxis()
@@ -133,10 +142,11 @@ def picture_grid(
             axes.imshow(picture, interpolation="nearest")
             axes.set_axis_off()
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize="medium", fontweight="bold")
+        axes.set_title(words(title), fontsize="medium", fontweight="bold")
     if legend_rows:
         patches = [
-            Patch(color="#" + bytes(colour).hex(), label=name) for name, colour in zip(classes, colours, strict=True)
+            Patch(color="#" + bytes(colour).hex(), label=words(name))
+            for name, colour in zip(classes, colours, strict=True)
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False, fontsize="small")
     return figure

@@ -61,7 +61,7 @@ def draw_fields(reaches: Sequence[Reach]) -> Figure:
     for axes, reach in zip(grid.flat, reaches, strict=False):
         logarithm = np.log10(np.maximum(reach.field / top, 10.0**-DECADES))
         picture = axes.imshow(logarithm, cmap="magma", vmin=-DECADES, vmax=0)
-        axes.set_title(textwrap.fill(reach.label, 32), fontsize=9.5)
+        axes.set_title(plots.words(textwrap.fill(reach.label, 32)), fontsize=9.5)
     bar = figure.colorbar(picture, ax=grid, shrink=0.8, ticks=range(-DECADES, 1))
     bar.ax.set_yticklabels([f"$10^{{{power}}}$" for power in range(-DECADES, 0)] + ["most"], fontsize=8)
     return figure
@@ -81,7 +81,7 @@ def draw_falloff(reaches: Sequence[Reach], shades: Sequence[str], unscanned: str
     for position, reach in enumerate(reaches):
         colour = shades[position % len(shades)]
         distances = plane_distances(reach.field.shape)
-        plane.plot(*falloff(reach.field, distances), color=colour, linewidth=1.4, label=reach.label)
+        plane.plot(*falloff(reach.field, distances), color=colour, linewidth=1.4, label=plots.words(reach.label))
         for number in range(len(reach.arrays.get("steps", ()))):
             scan.plot(*along_scan(reach, number, reach), color=colour, linewidth=1.4, linestyle=["-", "--"][number % 2])
             if bare is not None and bare.slot_field.shape == reach.slot_field.shape:

@@ -1,6 +1,5 @@
 """The finished runs below a folder, as their files tell."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from segmentation.errors import UserError
+from segmentation.reading import below, disarm, read_arrays, read_json, read_yaml
 
+FIELDS = ("field", "slot_field")  # of an analysis
+DRAWN = 4096  # positions of a scan that is drawn, at most; a run leaves 400
 CONTRACT = ("split", "num_images", "ignore_index", "resolution", "files_hash")
 
 
@@ -37,23 +38,31 @@ class Run:
         return {key: self.metrics.get(key) for key in CONTRACT} | {"classes": list(self.metrics.get("per_class", []))}
 
     def prediction(self, name: str) -> Path:
-        return self.folder / "predictions" / f"{name}.png"
+        return below(self.folder / "predictions", f"{name}.png")
 
     def confusions(self) -> "Confusions | None":
         """What the test counted; None where the file is not there."""
         file = self.folder / "confusion.npz"
         if not file.is_file():
             return None
-        with np.load(file) as arrays:
-            return Confusions(arrays["confusion"], arrays["names"].tolist())
+        arrays = read_arrays(file)
+        try:
+            found = Confusions(arrays["confusion"], [str(name) for name in arrays["names"].tolist()])
+        except KeyError as error:
+            raise UserError(f"{file}: holds no {error}; test the run again") from error
+        classes = len(self.config["data"]["classes"])
+        if found.confusion.shape != (len(found.names), classes, classes) or found.confusion.dtype.kind not in "iu":
+            raise UserError(f"{file}: not a matrix of {classes} classes for each image; test the run again")
+        return found
 
     def analysis(self) -> "dict[str, npt.NDArray[Any]] | None":
         """What was taken from the network itself after the test; None where the file is not there."""
         file = self.folder / "analysis.npz"
         if not file.is_file():
             return None
-        with np.load(file) as arrays:
-            return dict(arrays)
+        arrays = read_arrays(file)
+        check_analysis(arrays, file)
+        return arrays
 
 
 class Confusions(NamedTuple):
@@ -67,8 +76,8 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
     """The finished runs at or below a folder, and the folders of those that have not finished."""
     finished, unfinished = [], []
     for path in sorted(folder.rglob(".hydra/config.yaml")):
-        config = yaml.safe_load(path.read_text())
-        if "lstm" not in config or "benchmark" in config:  # of another command
+        config = read_yaml(path)
+        if not isinstance(config, Mapping) or "lstm" not in config or "benchmark" in config:  # of another command
             continue
         run = path.parent.parent
         if (run / "metrics.json").is_file():
@@ -83,19 +92,45 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Path]]:
 
 def read_run(folder: Path, config: Mapping[str, Any]) -> Run:
     """A run from its files."""
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-        history_file = folder / "history.json"
-        history = json.loads(history_file.read_text()) if history_file.is_file() else []
-    except ValueError as error:
-        raise UserError(f"{folder}: metrics.json or history.json is no JSON ({error}); run it again") from error
+    metrics = read_json(folder / "metrics.json")
+    history_file = folder / "history.json"
+    history = read_json(history_file) if history_file.is_file() else []
     hydra = folder / ".hydra" / "hydra.yaml"
-    choices = yaml.safe_load(hydra.read_text())["hydra"]["runtime"]["choices"] if hydra.is_file() else {}
     overridden = folder / ".hydra" / "overrides.yaml"
-    overrides = (yaml.safe_load(overridden.read_text()) or []) if overridden.is_file() else []
-    settled = folder / "choice.json"
-    if config["lstm"].get("cell") == "auto" and settled.is_file():  # two runs of `auto` may have trained two networks
-        cell = json.loads(settled.read_text())["cell"]
-        config = {**config, "lstm": {**config["lstm"], "cell": cell}}
-        overrides = [text.replace("lstm.cell=auto", f"lstm.cell={cell}") for text in overrides]
+    overrides = (read_yaml(overridden) or []) if overridden.is_file() else []
+    try:
+        check_metrics(metrics, history)
+        choices = read_yaml(hydra)["hydra"]["runtime"]["choices"] if hydra.is_file() else {}
+        config = {**disarm(config), "seed": int(config["seed"])}
+        settled = folder / "choice.json"
+        if config["lstm"].get("cell") == "auto" and settled.is_file():  # two runs of it may have trained two networks
+            cell = read_json(settled)["cell"]
+            config = {**config, "lstm": {**config["lstm"], "cell": cell}}
+            overrides = [text.replace("lstm.cell=auto", f"lstm.cell={cell}") for text in overrides]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{folder}: not the files of a run ({reason}); test it again") from error
     return Run(folder, config, choices, overrides, metrics, history)
+
+
+def check_metrics(metrics: Any, history: Any) -> None:
+    """Raise a ValueError unless these can be a test's scores and a training's history."""
+    for key in ("pixel_accuracy", "mean_iou", "mean_accuracy"):
+        if not isinstance(metrics[key], int | float | None) or not 0 <= (metrics[key] or 0) <= 1:
+            raise ValueError(f"metrics.json: {key} is no fraction")
+    if not isinstance(metrics["num_images"], int) or not isinstance(metrics["split"], str):
+        raise ValueError("metrics.json: num_images or split is not what it should be")
+    if not isinstance(history, list) or not all(isinstance(row, Mapping) for row in history):
+        raise ValueError("history.json: no rows of scalars")
+
+
+def check_analysis(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> None:
+    """Raise a UserError unless these can be what an inspection left."""
+    maps = [arrays.get(key) for key in FIELDS]
+    good = all(found is not None and found.ndim == 2 and found.dtype.kind == "f" for found in maps)
+    if "orders" in arrays:
+        layouts = [arrays.get(key) for key in ("sequences", "steps", "drawn_sequences", "drawn_steps")]
+        good &= all(x is not None and x.ndim == 3 and len(x) == arrays["orders"].size for x in layouts)
+        good = good and all(x is not None and x[0].size <= DRAWN for x in layouts[2:])
+    if not good:
+        raise UserError(f"{file}: not what an inspection leaves; remove it, or test the run again")

@@ -69,6 +69,14 @@ class Report:
 
     def reach(self, name: str, cells: Sequence[Cell]) -> Section | None:
         """Receptive fields and scans, from what the runs took from their networks."""
+        try:
+            return self.drawn_reach(name, cells)
+        except (IndexError, KeyError, ValueError, TypeError) as error:  # arrays that do not fit each other
+            self.missing.append(f"how far the networks of {name} see: their analysis.npz are not of one map ({error})")
+            return None
+
+    def drawn_reach(self, name: str, cells: Sequence[Cell]) -> Section | None:
+        """As `reach`, from files that fit."""
         reaches, without = reach_figures.find_reach(cells)
         if without:
             self.missing.append(

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from segmentation.analysis.cells import Pair
-from segmentation.analysis.pictures import Pixels
+from segmentation.analysis.pictures import Pixels, read_mask
 from segmentation.analysis.runs import Run
 from segmentation.analysis.strata import Stratum
 
@@ -59,6 +58,14 @@ def runs_of(pairs: Sequence[Pair]) -> list[Run]:
     return list(found.values())
 
 
+def fitting(run: Run, name: str, truth: Pixels) -> Pixels:
+    """What a run predicted for an image, or a ValueError where that is of another size."""
+    found = read_mask(run.prediction(name))
+    if found.shape != truth.shape:
+        raise ValueError(f"{run.prediction(name)}: not of the size of its mask")
+    return found
+
+
 def count_image(
     tally: Tally, pairs: Sequence[Pair], strata: Sequence[Sequence[Stratum]], name: str, truth: Pixels
 ) -> None:
@@ -66,7 +73,7 @@ def count_image(
     right: dict[Path, npt.NDArray[np.bool_]] = {}
     labelled = truth != pairs[0].base.settings["data"]["ignore_index"]
     for run in runs_of(pairs):
-        right[run.folder] = (np.asarray(Image.open(run.prediction(name))) == truth)[labelled]
+        right[run.folder] = (fitting(run, name, truth) == truth)[labelled]
     tally.labelled.append(int(labelled.sum()))
     tally.shapes.add(truth.shape)
     bands = {stratum: stratum.assign(truth)[labelled] for stratum in itertools.chain.from_iterable(strata)}

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segmentation.analysis.plots import words
 from segmentation.analysis.where import Change, Where
 
 SEED, MEAN, UNSURE = "#8c959f", "#0969da", "#57606a"
@@ -40,10 +41,10 @@ def draw_panel(axes: Axes, title: str, changed: Sequence[Change]) -> None:
         axes.plot(100 * change.mean, position, "o", color=colour, markersize=5.5, fillstyle="full" if sure else "none")
         axes.plot(100 * np.array(change.seeds), [position] * len(change.seeds), "|", color=SEED, markersize=9)
     axes.axvline(0, color="#24292f", linewidth=0.8)
-    axes.set_yticks(range(len(changed)), [f"{change.name}  ({percent(change.share)})" for change in changed])
+    axes.set_yticks(range(len(changed)), [words(f"{one.name}  ({percent(one.share)})") for one in changed])
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.tick_params(axis="x", labelsize=8.5)
-    axes.set_title(title, loc="left", fontweight="bold", fontsize=10)
+    axes.set_title(words(title), loc="left", fontweight="bold", fontsize=10)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color="#d8dee4", linewidth=0.6)
     axes.set_axisbelow(True)

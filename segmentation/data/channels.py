@@ -20,8 +20,10 @@ def check_channels(config: Mapping[str, Any]) -> None:
     check_white("data.white", config["white"], channels)
     for key in ("mean", "std"):
         values = config[key]
-        if values is not None and (len(values) != channels or min(values) < 0 or (key == "std" and min(values) == 0)):
-            raise UserError(f"data.{key}={values}: give {channels} numbers, of values in 0...1, or null")
+        if values is None:
+            continue
+        if len(values) != channels or not all(0 <= value <= 1 for value in values) or (key == "std" and 0 in values):
+            raise UserError(f"data.{key}={values}: give {channels} numbers, of values in 0...1 (not 0...255), or null")
     shown = config["shown"]
     if shown is not None and (len(shown) not in (1, 3) or not all(0 <= band < channels for band in shown)):
         raise UserError(f"data.shown={shown}: give three channels of 0 to {channels - 1}, or one, or null")

@@ -67,6 +67,9 @@ def check_source(files: Sequence[Mapping[str, Any]]) -> None:
                 f"data.source.files: {file['url']}: give its checksum, as {KINDS[0]}:... ({', '.join(KINDS)})"
             )
     names = [archive_name(file) for file in files]
+    for path in (*names, *(str(file.get("into", ".")) for file in files)):
+        if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
+            raise UserError(f"data.source.files: {path}: leads out of data.root; give a path below it")
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"data.source.files: two are called {name!r}; give each a name of its own (name: ...)")
@@ -149,7 +152,7 @@ def unpack(archive: Path, target: Path, strip: int) -> None:
                 extract_zip(archive, place)
             else:
                 with tarfile.open(archive) as content:
-                    content.extractall(place, filter="data")
+                    content.extractall(place, filter=no_link)
         except (tarfile.TarError, zipfile.BadZipFile) as error:
             raise UserError(f"data.download: {archive}: cannot be unpacked: {error}") from None
         entries = list(place.iterdir())
@@ -157,6 +160,13 @@ def unpack(archive: Path, target: Path, strip: int) -> None:
             entries = [inner for entry in entries if entry.is_dir() for inner in entry.iterdir()]
         for entry in entries:
             merge(entry, target / entry.name)
+
+
+def no_link(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+    """What tarfile lets through as data, but for links, which lead elsewhere once they are moved to their place."""
+    if member.issym() or member.islnk():
+        raise tarfile.TarError(f"{member.name} is a link, and a data set holds files")
+    return tarfile.data_filter(member, place)
 
 
 def extract_zip(archive: Path, place: Path) -> None:

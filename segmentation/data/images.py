@@ -15,6 +15,8 @@ from segmentation.errors import UserError
 from segmentation.faults import describe
 
 Pixels = npt.NDArray[np.uint8]
+# Whatever a file is called, Pillow goes by its content; of some formats (EPS) it would start another program.
+FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF", "WEBP", "GIF", "PPM", "TGA")
 White = int | Sequence[int] | None
 MODES = {"1": "L", "L": "L", "LA": "LA", "RGBA": "RGBA"}  # Pillow's, as which they are read; all others are RGB
 ANIMATIONS = {"GIF", "PNG", "WEBP"}  # other formats keep pages or thumbnails behind the first picture
@@ -48,7 +50,7 @@ def read_deep(path: Path, channels: int = 3) -> npt.NDArray[Any] | None:
     """What a file of 16 bits stores [H, W, channels], and None for one of 8 bits; otherwise as `read_image`."""
     found = read_bands(path, channels)
     if found is None:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode[0] != "I":  # 8 bits, which need not be decoded to know it
                 return None
         found = by_pillow(path, channels)
@@ -110,7 +112,7 @@ def open_image(path: Path, *, exact: bool = False) -> Image.Image:
     """
     require_file(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             check_picture(image, path, exact)
             image.load()
             return upright(image)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from segmentation.colours import default_colours
 from segmentation.data.augment import Augmentation
 from segmentation.data.balance import balanced_shares, check_strength
 from segmentation.data.channels import check_channels, visible
@@ -17,7 +18,7 @@ from segmentation.data.download import download
 from segmentation.data.images import Pixels, White
 from segmentation.data.samplers import EvaluationSampler, TrainBatches, TrainSampler
 from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamples, collate
-from segmentation.data.splits import Splits, check_labels, default_colours
+from segmentation.data.splits import Splits, check_labels
 from segmentation.errors import UserError
 from segmentation.resuming import seed_step
 

@@ -12,6 +12,7 @@ from segmentation.data.channels import check_form
 from segmentation.data.folds import Folds, find_sources, thin_out
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError, nearest
+from segmentation.targets import refusing
 
 
 class Splits:
@@ -23,7 +24,8 @@ class Splits:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
-        self.kind: Any = get_class(config["reader"]["_target_"])
+        with refusing("data.reader"):
+            self.kind: Any = get_class(config["reader"]["_target_"])
         self.keywords = {key: value for key, value in config["reader"].items() if key != "_target_"}
         self.listings = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
         if not self.listings:
@@ -35,7 +37,8 @@ class Splits:
         self._readers: dict[str, Reader] = {}
 
     def _exists(self, split: str, listing: Any) -> bool:
-        return bool(self.kind.exists(root=self.config["root"], split=split, listing=listing, **self.keywords))
+        with refusing("data.reader"):
+            return bool(self.kind.exists(root=self.config["root"], split=split, listing=listing, **self.keywords))
 
     def _nothing(self) -> str:
         name, root = self.config["name"], self.config["root"]
@@ -68,15 +71,16 @@ class Splits:
 
     def _read(self, source: str) -> Reader:
         if source not in self._whole:
-            reader: Reader = self.kind(
-                root=self.config["root"],
-                split=source,
-                listing=self.listings[source],
-                num_classes=len(self.config["classes"]),
-                ignore_index=self.config["ignore_index"],
-                **self._form(),
-                **self.keywords,
-            )
+            with refusing("data.reader"):
+                reader: Reader = self.kind(
+                    root=self.config["root"],
+                    split=source,
+                    listing=self.listings[source],
+                    num_classes=len(self.config["classes"]),
+                    ignore_index=self.config["ignore_index"],
+                    **self._form(),
+                    **self.keywords,
+                )
             limit = self.config["limit"]
             self._whole[source] = reader if limit is None else reader.select(thin_out(len(reader), limit))
         return self._whole[source]
@@ -158,11 +162,3 @@ def check_labels(classes: Sequence[str], colours: Sequence[Sequence[int]], ignor
         raise UserError(
             f"data.ignore_index={ignore_index}: masks hold 0 to 255; map the label by data.reader.label_map"
         )
-
-
-def default_colours(count: int) -> list[list[int]]:
-    """Colours that differ well for any number of classes: those of PASCAL VOC, whose bits spread the label's bits."""
-    return [
-        [sum((label >> 3 * bit + channel & 1) << 7 - bit for bit in range(8)) for channel in range(3)]
-        for label in range(count)
-    ]

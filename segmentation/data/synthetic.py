@@ -12,6 +12,8 @@ from segmentation.data.samples import Sample
 from segmentation.data.scenes import CLASSES, Scene
 from segmentation.errors import UserError
 
+MOST = 10_000_000  # scenes of a split
+
 
 class SyntheticReader:
     """Scenes drawn anew from (seed, split, index) whenever they are asked for.
@@ -39,7 +41,7 @@ class SyntheticReader:
     ) -> None:
         if num_classes != len(CLASSES):
             raise UserError(f"data.classes: the synthetic scenes have the {len(CLASSES)} classes {CLASSES}")
-        if size is None or size[0] < 32 or size[1] < 48:
+        if not isinstance(size, list | None) or size is None or size[0] < 32 or size[1] < 48:
             raise UserError(f"data.size={size}: a scene is at least 32 pixels high and 48 wide")
         self.split, self.count, self.seed = split, int(listing), seed
         self.height, self.width = size
@@ -48,9 +50,11 @@ class SyntheticReader:
         self.names = self._names()
 
     @classmethod
-    def exists(cls, *, listing: int | None, **_: Any) -> bool:
+    def exists(cls, *, split: str, listing: int | None, **_: Any) -> bool:
         """Whether there are any scenes of this split."""
-        return int(listing or 0) > 0
+        if not isinstance(listing, int | None) or not 0 <= (listing or 0) <= MOST:
+            raise UserError(f"data.splits.{split}={listing}: give the number of scenes, at most {MOST:,}")
+        return bool(listing)
 
     def _names(self) -> list[str]:
         return [f"{self.split}_{number:05d}" for number in self.numbers]

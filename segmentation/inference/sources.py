@@ -31,6 +31,8 @@ def find_images(source: str, output: Path) -> tuple[Path, list[Path]]:
     elif glob.has_magic(source):
         fixed = next(place for place, part in enumerate(path.parts) if glob.has_magic(part))
         root = Path(*path.parts[:fixed])
+        if ".." in path.parts[fixed:]:
+            raise UserError(f"input={source}: .. after a wildcard would lead the masks out of the output folder")
         found = root.glob(str(Path(*path.parts[fixed:])))
     else:
         raise UserError(f"input={source}: no such file or folder")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from segmentation.data.images import Pixels
+from segmentation.errors import UserError, nearest
 from segmentation.inference.outputs import Maps
 from segmentation.inference.predictor import Predictor
 from segmentation.inference.windows import Part
@@ -28,7 +29,7 @@ class Stream:
 
     def __init__(self, model: str, *, accelerator: str, trust: bool, options: Mapping[str, Any]) -> None:
         network, self.meta = load_model(model, trust=trust)
-        device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+        device = find_device(accelerator)
         self.predictor = Predictor(network, self.meta["size"], device, options)
         self.options = options
 
@@ -70,3 +71,12 @@ class Stream:
         file = (output / "probabilities" / name).with_suffix(".npy") if self.options["probabilities"] else None
         shape = (image.shape[0], image.shape[1])
         return Maps(shape, len(self.meta["classes"]), file, self.options["uncertainty"])
+
+
+def find_device(accelerator: str) -> torch.device:
+    """The device of this name, `auto` a GPU where there is one; or a UserError."""
+    there = torch.cuda.is_available()
+    known = {"auto": "cuda" if there else "cpu", "cpu": "cpu"} | ({"gpu": "cuda", "cuda": "cuda"} if there else {})
+    if accelerator not in known:
+        raise UserError(f"accelerator={accelerator}: not on this machine; {nearest(accelerator, known)}")
+    return torch.device(known[accelerator])

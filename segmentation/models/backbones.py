@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segmentation.errors import UserError, nearest
+from segmentation.reading import read_tensors
 
 State = dict[str, Tensor]
 # timm warns of every tensor of the classifier head, which no backbone has; `check_state` finds those that are missing.
@@ -133,7 +134,7 @@ def file_state(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except Exception as error:
         raise UserError(
             f"backbone.weights={path}: cannot be read as weights: {' '.join(str(error).split())[:160]}"

@@ -102,6 +102,10 @@ def build_features(
     """
     name = backbone["name"]
     check_name(name)
+    for group, keywords in (("backbone.args", backbone["args"]), ("decoder", decoder)):
+        for key in keywords:
+            if key.startswith("pretrained") or key in ("checkpoint_path", "cache_dir", "encoder_weights"):
+                raise UserError(f"{group}.{key}: where weights come from is for backbone.weights to say; leave it out")
     keywords = {**stride_keyword(decoder["_target_"], backbone["output_stride"]), **backbone["args"]}
     if load_weights:
         keywords |= weights_keywords(name, backbone["weights"])

@@ -1,7 +1,7 @@
 """A network in two files of plain data: `model.safetensors` for the weights, `model.json` for all that rebuilds it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from segmentation.errors import UserError
+from segmentation.models.described import check_meta, check_names, check_settings, check_sizes
 from segmentation.models.export.exported import USUAL, Exported
 from segmentation.models.export.formats import codec, format_of
 from segmentation.models.network import Inputs, Network, build_network
-from segmentation.targets import is_ours
+from segmentation.reading import read_json
+from segmentation.targets import refusal
 from segmentation.whole import whole
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 1
+LONGEST = 2**20  # bytes of a description
 META = ("classes", "colours", "ignore_index", "size", "channels", "white", "shown")  # of the data, to use a network
 
 
@@ -66,17 +69,22 @@ def load_network(path: str | Path, *, trust: bool = False) -> tuple[Network, dic
 
 def rebuild(folder: Path, *, trust: bool = False) -> tuple[Network, dict[str, Any]]:
     """The network that a folder's `model.json` describes, with random weights, and its meta; as in `load_model`."""
-    description = read_description(folder)
-    if not trust:
-        for key, name in dotted_names(description["model"]):
-            if not is_ours(name):
-                raise UserError(
-                    f"{folder / DESCRIPTION}: {key} names {name!r}, which is not the project's own and would run code; "
-                    "trust it (trust=true; --trust for report) if you know where the file comes from"
-                )
-    meta = description["meta"]
+    description, path = read_description(folder), folder / DESCRIPTION
+    model, meta = description["model"], description["meta"]
     inputs = Inputs(meta["channels"])  # mean and standard deviation are in the file of the weights
-    return build_network(description["model"], len(meta["classes"]), inputs, load_weights=False), meta
+
+    def build() -> Network:
+        try:
+            return build_network(model, len(meta["classes"]), inputs, load_weights=False)
+        except Exception as error:  # a description that nobody's training wrote can be wrong in any way
+            reason = str(refusal(error, "model"))
+            raise UserError(reason if str(path) in reason else f"{path}: no network for it: {reason}") from error
+
+    if not trust:
+        check_names(model, path)
+        check_settings(model, path)
+        check_sizes(build, folder / WEIGHTS, path)
+    return build(), meta
 
 
 def find_model(path: str | Path) -> Path:
@@ -100,28 +108,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The content of a folder's `model.json`."""
     path = folder / DESCRIPTION
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
+        description: dict[str, Any] = read_json(path, most=LONGEST)
         known = description["format"] == FORMAT
-        description["model"]["backbone"], description["meta"]["classes"]
-    except (ValueError, KeyError, TypeError) as error:
+        for part in ("backbone", "decoder", "lstm"):
+            description["model"][part].keys()
+        check_meta(description["meta"], path)
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a model") from error
     if not known:
         raise UserError(f"{path}: format {description['format']} is not {FORMAT}; it is of another release")
     description["meta"] = USUAL | description["meta"]
     return description
-
-
-def dotted_names(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key, name) of everything in a model's description that would be imported, or that would first become a name:
-    interpolations are resolved when the parts are built, and a finished run's description has none.
-    """
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from dotted_names(value, f"{key}.{name}".lstrip("."))
-    elif isinstance(node, list):
-        for value in node:
-            yield from dotted_names(value, key)
-    elif isinstance(node, str):
-        named = key.endswith(("lstm.order", "lstm.cell")) and "." in node
-        if key.rpartition(".")[2] == "_target_" or named or "${" in node:
-            yield key, node

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.models.backbones import normalisation
 from segmentation.models.decoders import MULTIPLE, Features, build_features
+from segmentation.targets import build
 
 Size = tuple[int, int]
 
@@ -92,7 +92,7 @@ def build_network(
     features = build_features(model["backbone"], model["decoder"], inputs.channels, load_weights=load_weights)
     # Before the LSTM, whose initialisation draws random numbers: with the same seed, all but it starts the same.
     classifier = nn.Conv2d(features.channels, num_classes, 1)
-    lstm = instantiate(model["lstm"], channels=features.channels, map_stride=features.stride, _convert_="all")
+    lstm = build(model["lstm"], "lstm", channels=features.channels, map_stride=features.stride, _convert_="all")
     usual = normalisation(model["backbone"]["name"], inputs.channels)
     mean, std = (
         found if given is None else torch.tensor(given).view(1, -1, 1, 1)

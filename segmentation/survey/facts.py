@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segmentation.data.channels import visible
-from segmentation.data.images import read_deep
+from segmentation.data.images import FORMATS, read_deep
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError
 
@@ -106,7 +106,7 @@ def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def read_palette(mask_file: Path) -> dict[int, Colour]:
     """Stored label -> colour, for the labels that occur in a mask with a palette."""
-    with Image.open(mask_file) as mask:
+    with Image.open(mask_file, formats=FORMATS) as mask:
         colours = mask.getpalette("RGB") if mask.mode == "P" else None
         if colours is None:
             return {}

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from segmentation.analysis.pictures import colourise
+from segmentation.analysis.plots import words
 from segmentation.data.samples import Sample
 
 COLUMNS = 3  # samples in a row, each an image and its mask
@@ -52,9 +53,9 @@ def contact_sheet(
     for (split, sample), (left, right) in zip(samples, grid.reshape(-1, 2), strict=False):
         left.imshow(sample.image)
         right.imshow(draw_mask(sample.mask, colours, ignore_index), interpolation="nearest")
-        left.set_title(f"{split}  {shorten(sample.name)}", fontsize=7, loc="left", color="#555555")
+        left.set_title(words(f"{split}  {shorten(sample.name)}"), fontsize=7, loc="left", color="#555555")
     patches = [
-        Patch(facecolor="#" + bytes(colours[label]).hex(), edgecolor="#888888", linewidth=0.4, label=text)
+        Patch(facecolor="#" + bytes(colours[label]).hex(), edgecolor="#888888", linewidth=0.4, label=words(text))
         for label in order
         for text in [f"{classes[label]}  {100 * shares[label]:.2g} %"]
     ]

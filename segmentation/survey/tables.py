@@ -51,12 +51,12 @@ def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]
         sizes = list(split["sizes"])
         listed = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
         table.add_row(
-            name, str(split["images"]), str(split["unreadable"]), listed, f"{100 * split['void_share']:.1f} %"
+            escape(name), str(split["images"]), str(split["unreadable"]), listed, f"{100 * split['void_share']:.1f} %"
         )
     console.print(table, "")
     table = Table("class", "weight", box=None, header_style="bold", pad_edge=False)
     for name in splits:
-        table.add_column(f"{name}: pixels", justify="right")
+        table.add_column(f"{escape(name)}: pixels", justify="right")
         table.add_column("images", justify="right")
     for label, name in enumerate(next(iter(splits.values()))["classes"]):
         cells = [

@@ -39,7 +39,7 @@ class Outcome:
 
     job: Job
     reason: str | None  # why it failed
-    result: JobReturn | None  # as its launcher gave it
+    result: JobReturn | None  # as its launcher gave it, made slim
 
 
 def run_jobs(
@@ -51,7 +51,10 @@ def run_jobs(
     for start in range(0, len(jobs), size):
         for outcome in run_batch(launcher, jobs[start : start + size], first + start):
             event = "failed" if outcome.reason else "finished"
-            ledger.write(event, job=outcome.job.folder.name, reason=outcome.reason)
+            try:
+                ledger.write(event, job=outcome.job.folder.name, reason=outcome.reason)
+            except OSError as error:  # a full disk ends no sweep: the line only tells the story
+                log.error(f"{ledger.path}: {error.strerror}; not written: {outcome.job.folder.name} {event}")
             yield outcome
 
 
@@ -64,13 +67,23 @@ def run_batch(launcher: Launcher, jobs: Sequence[Job], number: int) -> list[Outc
     try:
         results = launcher.launch(words, initial_job_idx=number)
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        said = explain(error, "train") or f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         log.error(f"the launcher failed: {said}")
         if len(jobs) == 1:
             return [Outcome(jobs[0], None if jobs[0].finished else f"its process ended ({said})", None)]
         alone = [[Outcome(job, None, None)] if job.finished else run_batch(launcher, [job], number) for job in jobs]
         return [outcome for outcomes in alone for outcome in outcomes]
-    return [Outcome(job, why_failed(result), result) for job, result in zip(jobs, results, strict=True)]
+    return [Outcome(job, why_failed(result), slim(result)) for job, result in zip(jobs, results, strict=True)]
+
+
+def slim(result: JobReturn) -> JobReturn:
+    """Without its configurations, and a failure without the error, whose traceback holds the network: a sweep would
+    keep those of hundreds of jobs.
+    """
+    result.cfg = result.hydra_cfg = None
+    if result.status is not JobStatus.COMPLETED:
+        result.return_value = None
+    return result
 
 
 def why_failed(result: JobReturn) -> str | None:

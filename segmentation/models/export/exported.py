@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.errors import UserError
+from segmentation.models.described import check_meta
 
 USUAL = {"channels": 3, "white": None, "shown": None}  # of models of an earlier release, whose meta does not say
 META = "segmentation.json"  # under this name the files keep the meta
@@ -46,8 +47,10 @@ def parse_meta(text: str | None, path: Path) -> dict[str, Any]:
     """The meta that a file keeps."""
     try:
         meta: dict[str, Any] = json.loads(text or "")
-        meta["classes"], meta["colours"], meta["size"], meta["fixed"]
+        meta["colours"], meta["size"]
+        check_meta(meta, path)
+        check_meta({**meta, "size": meta["fixed"]}, path)
         meta = USUAL | meta
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: holds no classes and colours; only what segmentation.export wrote is read") from error
     return meta
