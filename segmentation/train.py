@@ -11,8 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.apart import train_apart
-from segmentation.cli import command, explain, is_first_process
+from segmentation.cli import command, is_first_process
 from segmentation.errors import UserError
+from segmentation.mistakes import explain
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from segmentation.data.module import DataModule

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.cli import checked, explain, refused
+from segmentation.cli import checked
 from segmentation.config import CONF, register
 from segmentation.errors import UserError
+from segmentation.mistakes import explain, refused
 
 ONE_STEP = (
     "data.size=[32,48]", "data.batch_size=2", "data.num_workers=0", "data.splits={train:4,val:1,test:1}",

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import MissingConfigException
 from hydra.plugins.launcher import Launcher
 
-from segmentation.cli import explain
+from segmentation.mistakes import explain
 from segmentation.sweeps.jobs import Job, run_jobs
 from segmentation.sweeps.ledger import Ledger
 from tests.conftest import TINY

@@ -11,8 +11,8 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from segmentation.cli import explain
 from segmentation.errors import UserError
+from segmentation.mistakes import explain
 from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import Ledger, is_finished
 
