@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from segmentation.models.files import read_description
 from segmentation.reading import read_configuration
+from segmentation.whole import whole
 
 CARD = "README.md"
 PICTURE = "plots/segmented.png"
@@ -58,9 +59,8 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
         picture=PICTURE if (folder / PICTURE).is_file() else None,
         configuration=Markup(json.dumps(shown, indent=2)),  # JSON starts no line with a fence
     )
-    partial = folder / f"{CARD}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / CARD)
+    with whole(folder / CARD) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def fed(meta: Mapping[str, Any]) -> Markup:

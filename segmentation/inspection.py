@@ -15,7 +15,7 @@ from segmentation.data.augment import resize_image
 from segmentation.data.module import DataModule
 from segmentation.models.network import Network
 from segmentation.models.spatial_lstm import SpatialLSTM
-from segmentation.runfiles import data_of, spread
+from segmentation.runfiles import data_of, spread, write_arrays
 from segmentation.task import Evaluation
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,7 @@ class Inspection(pl.Callback):
                 reason = " ".join(str(error).split())[:200]
                 log.warning(f"analysis.npz left out: the network could not be inspected ({reason})")
                 return
-            partial = self.folder / "analysis.partial.npz"
-            np.savez_compressed(partial, **arrays)
-            partial.replace(self.folder / "analysis.npz")
+            write_arrays(self.folder / "analysis.npz", arrays)
 
 
 def inspect(network: Network, data: DataModule, count: int, device: torch.device) -> dict[str, Any]:

@@ -41,6 +41,12 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an .npz file whole or not at all."""
+    with whole(path) as partial, partial.open("wb") as file:  # given the name, NumPy would change its ending
+        np.savez_compressed(file, **arrays)
+
+
 def data_of(trainer: pl.Trainer) -> DataModule:
     """The run's data; Lightning keeps it untyped."""
     data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
@@ -123,13 +129,11 @@ class TestFiles(pl.Callback):
 
     def _write_arrays(self, names: Sequence[str]) -> None:
         seen = sorted(self.confusions)
-        partial = self.folder / "confusion.partial.npz"
-        np.savez_compressed(
-            partial,
-            confusion=np.stack([self.confusions[index] for index in seen]),
-            names=np.array([names[index] for index in seen]),
-        )
-        partial.replace(self.folder / "confusion.npz")
+        arrays = {
+            "confusion": np.stack([self.confusions[index] for index in seen]),
+            "names": np.array([names[index] for index in seen]),
+        }
+        write_arrays(self.folder / "confusion.npz", arrays)
 
     def _write_plots(self, data: DataModule, results: Mapping[str, Any]) -> None:
         reader, folder = data.reader(data.test_split), self.folder / "plots"
