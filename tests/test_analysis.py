@@ -12,11 +12,12 @@ import yaml
 from PIL import Image
 
 from segmentation.analysis import pictures, plots
-from segmentation.analysis.cells import find_cells, find_pairs
+from segmentation.analysis.cells import WATCHERS, find_cells, find_pairs
 from segmentation.analysis.gallery import draw_gallery, telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
+from segmentation.config import CONF
 from segmentation.errors import UserError
 from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
 
@@ -196,6 +197,10 @@ def test_a_callback_that_changes_the_training_makes_another_cell_and_one_that_wa
             changed = {"callbacks": callbacks, "data": data}
             make_run(tmp_path / f"{name}{seed}", "none", seed + 2 * (name == "b"), 0.8, config=changed)
     assert sorted(len(cell.runs) for cell in find_cells(find_runs(tmp_path)[0])) == [2, 4]
+
+
+def test_callbacks_of_every_training_make_no_cells() -> None:
+    assert yaml.safe_load((CONF / "callbacks" / "default.yaml").read_text()).keys() == set(WATCHERS)
 
 
 def test_classes_without_colours_have_pictures(tmp_path: Path) -> None:

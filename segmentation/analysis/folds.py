@@ -17,10 +17,8 @@ import numpy.typing as npt
 
 from segmentation.analysis.cells import cell_settings, check_contracts
 from segmentation.analysis.metrics import scores
-from segmentation.analysis.runs import Confusions, Run
+from segmentation.analysis.runs import FIELDS, Confusions, Run
 from segmentation.errors import UserError
-
-FIELDS = ("field", "slot_field")  # of analysis.npz: averaged, where the rest is the same in every fold
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Pooled(Run):
         shapes = {tuple(arrays[key].shape for key in FIELDS) for arrays in known}
         if len(known) < len(self.members) or len(shapes) > 1:
             return None
+        # The fields are averaged; the rest is the same in every fold.
         return known[0] | {key: np.mean([arrays[key] / arrays[key].sum() for arrays in known], 0) for key in FIELDS}
 
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from segmentation.analysis import plots
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.reach import falloff, plane_distances, radius, scan_distances, shrink
+from segmentation.analysis.runs import FIELDS
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-FIELDS = ("field", "slot_field")
 COLUMNS = 4
 DECADES = 4  # shown below the largest value
 
