@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from segmentation.data import cache
+from segmentation.data.balance import balanced_shares
 from segmentation.data.cache import Store, cached, find_store
 from segmentation.data.cached import CachedReader
 from segmentation.data.reader import FileReader
@@ -68,6 +69,20 @@ def test_files_are_decoded_once(data: Path, store: Store, monkeypatch: pytest.Mo
     first = cached(files(data), store, "reading")[2]
     monkeypatch.setattr(FileReader, "__getitem__", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(cached(files(data), store, "reading")[2].image, first.image)
+
+
+def test_the_pixels_of_each_label_are_kept_too(data: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data.balance` asks for them at every start, and reads no mask for it."""
+    masks = np.stack([np.bincount(files(data)[index].mask.ravel(), minlength=256) for index in range(3)])
+    uncached = [balanced_shares(files(data), 0.7, 3, void, quiet=True) for void in (255, 1)]
+    kept = cached(files(data), store, "reading")
+    assert isinstance(kept, CachedReader)
+    monkeypatch.setattr(FileReader, "__getitem__", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(CachedReader, "__getitem__", lambda *_: pytest.fail("read again"))
+    assert np.array_equal(kept.pixels(), masks)
+    assert np.array_equal(kept.select([2, 0]).select([1]).pixels(), masks[:1])
+    for shares, void in zip(uncached, (255, 1), strict=True):
+        assert balanced_shares(kept, 0.7, 3, void, quiet=True).tolist() == shares.tolist()
 
 
 def test_a_changed_file_or_label_map_is_read_anew(data: Path, store: Store) -> None:
@@ -184,7 +199,7 @@ def test_a_full_disk_leaves_no_half_cache(data: Path, store: Store, monkeypatch:
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "labels_in", full)  # called after the first sample is written
+    monkeypatch.setattr(cache, "count_labels", full)  # called after the first sample is written
     reader = files(data)
     assert cached(reader, store, "reading") is reader
     assert not list(store.folder.glob("*.samples")) + list(store.folder.glob("*.partial"))

@@ -21,13 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import track
 
-from segmentation.data.cached import INDEX, CachedReader
-from segmentation.data.images import Pixels
-from segmentation.data.samples import Reader, Sample
+from segmentation.data.cached import COUNT, INDEX, CachedReader
+from segmentation.data.samples import Reader, Sample, count_labels
 from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
-FORMAT = 2  # of the files; another makes old ones unknown
+FORMAT = 3  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
 SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
@@ -91,9 +90,9 @@ def is_whole(file: Path) -> bool:
     """Whether a cache is there with all its samples; its index is written last."""
     try:
         index = json.loads(file.with_suffix(INDEX).read_text())
-        return bool(
-            file.stat().st_size == (index["channels"] + 1) * sum(height * width for height, width in index["sizes"])
-        )
+        samples = (index["channels"] + 1) * sum(height * width for height, width in index["sizes"])
+        counts = COUNT.itemsize * len(index["sizes"]) * len(index["seen"])
+        return bool(file.stat().st_size == samples + counts)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -137,14 +136,15 @@ def sizes(folder: Path, ending: str) -> dict[Path, tuple[float, int]]:
 
 
 def write(reader: Reader, file: Path, what: str, limit: float) -> None:
-    """Decode all samples, in threads, into a file that appears once it is whole.
+    """Decode all samples, in threads, into a file that appears once it is whole: each one's image and mask, and after
+    the last one how many pixels of each label that occurs each of them has.
 
     Raises:
         OSError: if it becomes larger than `limit` bytes.
     """
     # Of its own name: where locks are without effect (some network drives), two may write at once.
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
-    shapes, seen, channels = [], set(), 0
+    shapes, counts, channels = [], [], 0
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):
@@ -153,9 +153,12 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
                     raise OSError(errno.EFBIG, "decoded images are more than data.cache_gib allows")
                 shapes.append(sample.mask.shape)
                 channels = sample.image.shape[2]
-                seen |= labels_in(sample.mask)
+                counts.append(count_labels(sample.mask))
+            pixels = np.stack(counts)
+            seen = np.flatnonzero(pixels.any(0)).tolist()
+            output.write(pixels[:, seen].astype(COUNT).tobytes())
         partial.replace(file)
-        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": sorted(seen)}))
+        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": seen}))
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)
@@ -166,8 +169,3 @@ def read_all(reader: Reader) -> Iterator[Sample]:
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(reader), AT_ONCE):
             yield from pool.map(reader.__getitem__, range(start, min(start + AT_ONCE, len(reader))))
-
-
-def labels_in(mask: Pixels) -> set[int]:
-    """The labels that occur in a mask."""
-    return set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from segmentation.data.samples import Reader, Sample
 
 INDEX = ".json"  # beside the samples: their sizes and channels, and the labels in them
+COUNT = np.dtype("<u4")  # of the pixels of a label in a sample
 
 
 class CachedReader:
@@ -46,6 +48,13 @@ class CachedReader:
         stored = np.array(self.bytes[self.offsets[position] : self.offsets[position + 1]])  # a copy may be written to
         colours, labels = np.split(stored, [self.channels * height * width])
         return Sample(colours.reshape(height, width, self.channels), labels.reshape(height, width), self.names[index])
+
+    def pixels(self) -> npt.NDArray[np.int64]:
+        """Pixels of each label 0...255 in each sample, [samples, 256], as they were counted when the cache was made."""
+        stored = np.frombuffer(self.bytes[self.offsets[-1] :].tobytes(), COUNT).reshape(len(self.sizes), -1)
+        found = np.zeros((len(self), 256), np.int64)
+        found[:, sorted(self.seen)] = stored[list(self.positions)]
+        return found
 
     def image_file(self, index: int) -> Path | None:
         """As the reader's."""
