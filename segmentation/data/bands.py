@@ -127,7 +127,8 @@ def as_unsigned(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
         kind = "floating-point numbers" if values.dtype.kind == "f" else f"the type {values.dtype}"
         raise UserError(f"{path}: an image of {kind}; convert it to 8 or 16 bits a channel")
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 0xFFFF):
-        raise UserError(f"{path}: more than 16 bits a pixel; convert it to 8 or 16 bits a channel")
+        wrong = f"values of {values.min()}" if values.min() < 0 else "more than 16 bits a pixel"
+        raise UserError(f"{path}: {wrong}; convert it to 8 or 16 bits a channel, without sign")
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 

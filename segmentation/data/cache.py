@@ -26,7 +26,7 @@ from segmentation.data.samples import Reader, Sample, count_labels
 from segmentation.lock import turn
 
 log = logging.getLogger(__name__)
-FORMAT = 3  # of the files; another makes old ones unknown
+FORMAT = 4  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
 SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
@@ -144,7 +144,7 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
     """
     # Of its own name: where locks are without effect (some network drives), two may write at once.
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
-    shapes, counts, channels = [], [], 0
+    shapes, counts, peaks, channels = [], [], [], 0
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):
@@ -154,11 +154,12 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
                 shapes.append(sample.mask.shape)
                 channels = sample.image.shape[2]
                 counts.append(count_labels(sample.mask))
+                peaks.append(sample.peak)
             pixels = np.stack(counts)
             seen = np.flatnonzero(pixels.any(0)).tolist()
             output.write(pixels[:, seen].astype(COUNT).tobytes())
         partial.replace(file)
-        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": seen}))
+        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": seen, "peaks": peaks}))
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)

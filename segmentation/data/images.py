@@ -37,13 +37,19 @@ def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
     Raises:
         UserError: for a file that cannot be read, or has other channels.
     """
+    return read_with_peak(path, channels, white)[0]
+
+
+def read_with_peak(path: Path, channels: int, white: White) -> tuple[Pixels, int | None]:
+    """As `read_image`, with the largest value that the file stores, where it is of 16 bits and `white` is None."""
     require_file(path)  # a pipe would never end
     found = read_bands(path, channels) or by_pillow(path, channels)
     if found.values.dtype == np.uint8:
-        return fit(found, channels, path)
+        return fit(found, channels, path), None
     if np.ndim(white or 0):  # of each channel, so that they must be there first
-        return to_bytes(fit(found, channels, path), white)
-    return fit(Bands(to_bytes(found.values, white), found.alpha), channels, path)
+        return to_bytes(fit(found, channels, path), white), None
+    peak = int(found.values[..., : -1 if found.alpha else None].max()) if white is None else None
+    return fit(Bands(to_bytes(found.values, white), found.alpha), channels, path), peak
 
 
 def read_deep(path: Path, channels: int = 3) -> npt.NDArray[Any] | None:

@@ -25,6 +25,9 @@ class Sample(NamedTuple):
     image: Pixels  # [H, W, C], RGB unless `data.channels` says otherwise
     mask: Pixels  # [H, W], class indices or the ignore index
     name: str
+    peak: int | None = (
+        None  # stored in the image's file, at most, where it is of 16 bits and nothing says what is white
+    )
 
 
 class Reader(Protocol):
