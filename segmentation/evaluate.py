@@ -40,7 +40,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
     if data.channels != network.channels:
-        raise UserError(f"data.channels={data.channels}: the model's images have {network.channels} channels")
+        wanted = network.channels
+        raise UserError(f"data.channels={data.channels}: the model's images have {wanted} channels; set it to {wanted}")
     options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     if config.mode == "resize" and config.batch_size != 1:
         raise UserError("batch_size: is of windows; whole images are taken data.eval_batch_size at a time")

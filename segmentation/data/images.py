@@ -23,6 +23,12 @@ ANIMATIONS = {"GIF", "PNG", "WEBP"}  # other formats keep pages or thumbnails be
 LOSSY = {"JPEG", "MPO"}
 
 
+class ChannelError(UserError):
+    """An image of other channels than are wanted; `found` is how many it has."""
+
+    found: int
+
+
 def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
     """An image file as [H, W, channels], turned upright as its EXIF tag says: so annotation tools show it.
 
@@ -85,10 +91,12 @@ def fit(found: Bands, channels: int, path: Path) -> npt.NDArray[Any]:
     if channels == 3 and values.shape[2] == 1:
         values = np.repeat(values, 3, axis=2)
     if values.shape[2] != channels:
-        raise UserError(
+        error = ChannelError(
             f"{path}: {count} channel{'s' * (count > 1)}, but data.channels={channels}; convert it, or train with "
             f"data.channels={count}"
         )
+        error.found = count
+        raise error
     return np.ascontiguousarray(values)
 
 
