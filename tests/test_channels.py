@@ -294,8 +294,10 @@ def test_a_run_of_four_channels_from_training_to_files_for_others(
     assert train(config)["pixel_accuracy"] > 0
     meta = json.loads((tmp_path / "run" / "model.json").read_text())["meta"]
     assert (meta["channels"], meta["white"], meta["shown"]) == (4, 4095, [3])
-    network = load_model(tmp_path / "run")
-    assert network.mean.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5, 0.6])  # type: ignore[operator]
+    network: Any = load_model(tmp_path / "run")
+    assert network.meta["channels"] == 4
+    assert "images [B, C, H, W] in 0...1" in (load_model.__doc__ or "")
+    assert network.mean.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5, 0.6])
     image = torch.rand(1, 4, 32, 48)
     assert not torch.allclose(network(image), network(image * torch.tensor([1, 1, 1, 0.5]).view(1, -1, 1, 1)))
     assert "[B, 4, H, W], 4095 as stored in 16 bits being 1.0, in 0...1" in (tmp_path / "run" / "README.md").read_text()
