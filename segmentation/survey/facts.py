@@ -20,6 +20,7 @@ from segmentation.errors import UserError
 
 THUMB = 16  # rows and columns of the grey thumbnails that are compared
 Colour = tuple[int, ...]
+Levels = tuple[tuple[float, float], ...]  # of each channel, in 0...1: the mean of its values, and of their squares
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Fact:
         digest: of what the image's file stores, equal for equal images.
         peak: of the image, as `Sample` has it.
         peaks: the largest stored value of each channel, where the image's file is of 16 bits.
+        levels: of the image, as the network sees it.
         thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
         palette: colour of each label that occurs, where the mask has a palette.
     """
@@ -45,6 +47,7 @@ class Fact:
     digest: str = ""
     peak: int | None = None
     peaks: tuple[int, ...] = ()
+    levels: Levels = ()
     thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
     palette: dict[int, Colour] = field(default_factory=dict)
 
@@ -89,6 +92,7 @@ def examine(reader: Reader, split: str, index: int) -> Fact:
         digest=hashlib.sha256(stored.tobytes() + repr((stored.shape, stored.dtype.str)).encode()).hexdigest(),
         peak=sample.peak,
         peaks=() if deep is None else tuple(deep.max((0, 1)).tolist()),
+        levels=tuple(find_levels(np.ascontiguousarray(image[..., channel])) for channel in range(image.shape[2])),
         thumb=thumbnail(visible(image if deep is None else stretch(deep))),
         palette=read_palette(mask_file) if mask_file else {},
     )
@@ -98,6 +102,12 @@ def read_stored(reader: Reader, index: int, channels: int) -> npt.NDArray[Any] |
     """What is stored of an image of 16 bits; None for others, and for images without file."""
     file = reader.image_file(index) if hasattr(reader, "image_file") else None  # a reader from elsewhere may have none
     return read_deep(file, channels) if file else None
+
+
+def find_levels(channel: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """The mean of a channel's values [H, W], in 0...1, and of their squares."""
+    mean, deviation = (float(value[0, 0]) / 255 for value in cv2.meanStdDev(channel))
+    return mean, deviation**2 + mean**2
 
 
 def stretch(deep: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
