@@ -125,7 +125,7 @@ def test_how_opaque_a_pixel_is_says_nothing_of_white(prepare: Prepare, tmp_path:
 def test_white_is_the_most_that_so_many_bits_hold(peak: int, white: int) -> None:
     found = find_darkness([None, peak // 2, peak, 0])
     assert found is not None
-    assert (found.count, found.peak, found.brightest, found.black) == (3, peak, 2, False)  # the first is of 8 bits
+    assert (found.images, found.peak, found.brightest, found.black) == (3, peak, 2, False)  # the first is of 8 bits
     assert found.text("x").endswith(f"data.white={white}")
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Darkness(NamedTuple):
     """Images of 16 bits, or of whole numbers that are longer, that use few of them while nothing says what is white."""
 
-    count: int  # of them
+    images: int  # how many
     peak: int  # the largest value in them
     brightest: int  # the position of the one that has it
     black: bool  # all there is is black to the network
@@ -29,7 +29,7 @@ class Darkness(NamedTuple):
         """What is wrong and what to do, on one line; `where` is the brightest."""
         white = 2 ** self.peak.bit_length() - 1
         return (
-            f"data.white: not set, and {self.count} images of more than 8 bits store {self.peak} at most ({where}), "
+            f"data.white: not set, and {self.images} images of more than 8 bits store {self.peak} at most ({where}), "
             f"which is {'' if self.black else 'nearly '}black where 65535 is white; set data.white={white}"
         )
 
