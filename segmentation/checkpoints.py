@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, and weights out of one. Read as plain data: no pickle is executed."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,9 @@ def _same_runs(folder: Path) -> Iterator[Path]:
         return
     for path in folder.parent.parent.glob(f"*/*/{LAST}"):
         run = path.parent.parent
-        if run != folder and _identity(run) == own:
-            yield run
+        with contextlib.suppress(UserError):  # one whose configuration is torn is no reason not to begin anew
+            if run != folder and _identity(run) == own:
+                yield run
 
 
 def _finished(run: Path) -> bool:
@@ -99,14 +101,17 @@ def check_resumable(task: nn.Module, checkpoint: Path | None) -> tuple[int, int]
     check_weights(task, content, checkpoint)
     if "optimizer_states" not in content:
         raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")
-    return position(content["loops"]["fit_loop"])
+    try:
+        return position(content["loops"]["fit_loop"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{checkpoint}: does not say where its training was; give another, or begin anew") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     try:
         content: dict[str, Any] = read_tensors(path)
-        content["state_dict"].keys()
+        {name: value.shape for name, value in content["state_dict"].items()}
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a checkpoint; remove it to begin anew: {reason}") from error

@@ -1,6 +1,8 @@
 """Patterns of paths below a data set's folder, such as `{split}/images/{name}.*`; `*` stands for anything."""
 
+import errno
 import glob
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -49,8 +51,12 @@ class Pattern:
 
         Raises:
             UserError: for a file whose name fits but for its case, such as `.PNG` where the pattern says `.png`.
+            PermissionError: for a folder that may not be read, which `glob` would leave out in silence.
         """
         folder, _, last = self.text.replace("{name}", "*").rpartition("/")
+        for place in (self.root, *(self.root.glob(folder) if folder else ())):
+            if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
         any_case = re.sub("[a-zA-Z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", last)
         found = []
         for path in sorted(self.root.glob(f"{folder}/{any_case}".lstrip("/"))):

@@ -190,7 +190,7 @@ def existing(root: str | None) -> Path:
     if root is None:
         raise UserError("data.root: not set; give the folder of the data set, data.root=/path")
     if not Path(root).is_dir():
-        raise UserError(f"data.root={root}: no such folder")
+        raise UserError(f"data.root={root}: {'a file and not a' if Path(root).exists() else 'no such'} folder")
     return Path(root)
 
 
