@@ -20,7 +20,7 @@ CURES = {
     errno.ENOTDIR: "a file stands where a folder should be; choose another folder",
     errno.EEXIST: "a file stands where a folder should be; choose another folder",
     errno.EISDIR: "a folder stands where a file should be; move it away, or choose another place",
-    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENAMETOOLONG: "rename it, or choose a shorter name",
     errno.ELOOP: "a link that leads to itself; mend it",
     errno.EMFILE: "have the limit on open files raised (ulimit -n)",
     errno.ENFILE: "have the limit on open files raised (ulimit -n)",

@@ -74,9 +74,9 @@ MISTAKES: dict[str, tuple[str, Spoil, tuple[str, ...], str]] = {
     "root is a file": ("check_data", write("x"), (*FILES, "data.root={}/x"),
                        "data.root={}/x: a file and not a folder"),
     "root has a long name": ("check_data", lambda _: None, (*FILES, f"data.root={{}}/{LONG}"),
-                             "File name too long; choose a shorter name"),
+                             "File name too long; rename it, or choose"),
     "list has a long name": ("check_data", lambda _: None, ("data=camvid", "data.root={}", f"data.splits.train={LONG}"),
-                             "File name too long; choose a shorter name"),
+                             "File name too long; rename it, or choose"),
     "sheet is a folder": ("check_data", lambda folder: (folder / "check" / "contact.png").mkdir(parents=True), (),
                           "contact.png: Is a directory; a folder stands where a file should be"),
     "result is a folder": ("check_data", lambda folder: (folder / "check" / "check.json").mkdir(parents=True), (),
@@ -89,7 +89,7 @@ MISTAKES: dict[str, tuple[str, Spoil, tuple[str, ...], str]] = {
     "no seed": ("check_data", lambda _: None, ("data.reader.seed=null",), "data.reader.seed="),
     "a switch for a number": ("check_data", lambda _: None, ("data.splits.train=true",), "data.splits.train=True"),
     "run is a file": ("train", write("run"), (), "/run: File exists; a file stands where a folder should be"),
-    "run has a long name": ("train", lambda _: None, (f"output={{}}/{LONG}",), "File name too long; choose a shorter"),
+    "run has a long name": ("train", lambda _: None, (f"output={{}}/{LONG}",), "File name too long; rename it, or"),
     "lock is a folder": ("train", lambda folder: (folder / "run" / ".lock").mkdir(parents=True), (), "Is a directory"),
     "checkpoint is a folder": ("train", lambda _: None, ("ckpt={}",), "ckpt={}: no such file"),
     "checkpoint is empty": ("train", write("x.ckpt"), ("ckpt={}/x.ckpt",), "x.ckpt: not a checkpoint"),
@@ -111,7 +111,7 @@ MISTAKES: dict[str, tuple[str, Spoil, tuple[str, ...], str]] = {
     "trainer of no precision": ("evaluate", lambda folder: with_trainer(folder, {"precision": [1]}), (), "precision"),
     "model is empty": ("evaluate", write("model/model.json"), (), "model.json: no JSON"),
     "weights are empty": ("evaluate", write("model/model.safetensors"), (), "model.safetensors: does not hold"),
-    "model has a long name": ("evaluate", lambda _: None, (f"model={{}}/{LONG}",), "File name too long; choose a sho"),
+    "model has a long name": ("evaluate", lambda _: None, (f"model={{}}/{LONG}",), "File name too long; rename it, or"),
 }  # fmt: skip
 
 
@@ -139,14 +139,19 @@ def test_a_run_folder_that_is_a_file_is_named_before_torch_is_imported(tmp_path:
     )
 
 
+@pytest.mark.parametrize(("which", "named"), [("train/b", True), ("train", True), (".", False)])
 def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    which: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where a folder need not be searched, that it lets pass through is enough."""
     for city in ("a", "b"):
         write(f"train/{city}/1.png")(tmp_path)
     assert len(Pattern(tmp_path, "{split}/*/{name}.png", "train").find()) == 2
-    closed = tmp_path / "train" / "b"
+    closed = tmp_path / which
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)  # root may read everything
+    if not named:
+        assert len(Pattern(tmp_path, "{split}/*/{name}.png", "train").find()) == 2
+        return
     with pytest.raises(PermissionError) as caught:
         Pattern(tmp_path, "{split}/*/{name}.png", "train").find()
     assert describe(caught.value) == f"{closed}: Permission denied; get the permission, or choose another folder"
