@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 from segmentation.analysis import ablation, expense
 from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.findings import folds_sentence, images_sentence, judge
-from segmentation.analysis.folds import pool_folds
+from segmentation.analysis.folds import is_held_out, part_of, pool_folds
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.sections import Measure, Report, inline
 from segmentation.analysis.tally import SampleOf
@@ -45,6 +45,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         metrics=runs[0].metrics,
         num_runs=len(finished),
         num_folds=len(runs[0].members),
+        held_out=is_held_out(runs[0]),
+        num_deals=len({part_of(member).deal for member in runs[0].members}),
         unfinished=[path.relative_to(folder) for path in unfinished],
         sentences=ablation.sentences(found),
         notes=[text for finding in found for say in (images_sentence, folds_sentence) if (text := say(finding))],
