@@ -1,7 +1,7 @@
 """Which checkpoint a run goes on from, and weights out of one. Read as plain data: no pickle is executed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from segmentation.errors import UserError
 from segmentation.reading import read_configuration, read_tensors
+from segmentation.record import check_same
 from segmentation.resuming import position
 from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import is_finished
@@ -87,15 +88,18 @@ def load_weights(task: nn.Module, checkpoint: Path | None) -> None:
     task.load_state_dict(content["state_dict"])
 
 
-def check_resumable(task: nn.Module, checkpoint: Path | None) -> tuple[int, int]:
-    """Epoch and batch that a training of this task goes on with.
+def resume_point(
+    task: nn.Module, settings: Mapping[str, Any], checkpoint: Path | None, folder: Path
+) -> tuple[int, int]:
+    """Epoch and batch that the training of a task goes on with, in this folder.
 
     Raises:
-        UserError: unless it can go on from the checkpoint.
+        UserError: unless it can go on from the checkpoint, with these settings.
     """
     if checkpoint is None:
         return 0, 0
     content = read_checkpoint(checkpoint)
+    check_same(settings, content, checkpoint, folder)
     check_weights(task, content, checkpoint)
     if "optimizer_states" not in content:
         raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")

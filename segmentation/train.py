@@ -59,12 +59,13 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     import pytorch_lightning as pl
 
     from segmentation.callbacks import FinalScores, History
-    from segmentation.checkpoints import best_weights, check_resumable, load_weights
+    from segmentation.checkpoints import best_weights, load_weights, resume_point
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
     from segmentation.guard import FiniteNumbers
     from segmentation.interruption import Interruption
     from segmentation.models.files import META, save_model
+    from segmentation.record import Record
     from segmentation.runfiles import TestFiles
     from segmentation.targets import build
     from segmentation.trainer import build_trainer
@@ -75,7 +76,12 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [FiniteNumbers(), history, *build(settings["callbacks"], "callbacks").values()]
+    callbacks = [
+        FiniteNumbers(),
+        Record(settings, folder),
+        history,
+        *build(settings["callbacks"], "callbacks").values(),
+    ]
     final = FinalScores(describe(settings))
     interruption = Interruption(folder)
     callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
@@ -86,7 +92,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
-        data.begun = check_resumable(task, checkpoint)
+        data.begun = resume_point(task, settings, checkpoint, folder)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
         with interruption.listening(), resumable(folder):
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.checkpoints import check_resumable, find_checkpoint, load_weights
+from segmentation.checkpoints import find_checkpoint, load_weights, resume_point
 from segmentation.errors import UserError
 from segmentation.slurm import mark
 
@@ -81,7 +81,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         load_weights(nn.Linear(1, 1), tmp_path / "text.ckpt")
     torch.save({"state_dict": nn.Linear(1, 1).state_dict()}, tmp_path / "best.ckpt")
     with pytest.raises(UserError, match=r"best.ckpt: holds weights only; go on from last.ckpt"):
-        check_resumable(nn.Linear(1, 1), tmp_path / "best.ckpt")
+        resume_point(nn.Linear(1, 1), {}, tmp_path / "best.ckpt", tmp_path)
     for other in (nn.Linear(2, 1), nn.Linear(1, 1, bias=False)):
         with pytest.raises(UserError, match=r"best.ckpt: of another network"):
             load_weights(other, tmp_path / "best.ckpt")

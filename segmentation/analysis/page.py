@@ -12,6 +12,7 @@ from segmentation.analysis.folds import pool_folds
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.sections import Measure, Report, inline
 from segmentation.analysis.tally import SampleOf
+from segmentation.whole import write_text
 
 
 def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
@@ -58,6 +59,6 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         missing=report.missing,
     )
     path = report.target / "index.html"
-    path.write_text(page)
+    write_text(path, page)
     ablation.print_tables(cells, found)
     return path

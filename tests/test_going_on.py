@@ -1,0 +1,82 @@
+"""A training goes on as it began, in its own folder, whatever is asked of it and whoever wrote the checkpoint."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segmentation.checkpoints import LAST
+from tests.forked import SMALL, run
+from tests.stand_ins import GROUP, at
+
+WORDS = (*SMALL, "trainer.max_epochs=3")
+
+
+def interrupted(folder: Path, *words: str, **environment: str) -> str:
+    """Stop a training in its second epoch; what it said."""
+    log, how = folder.parent / "log", at("training", 7, signal.SIGTERM)
+    how["environment"] |= environment
+    assert run(*WORDS, *words, f"hydra.run.dir={folder}", log=log, **how) == 128 + signal.SIGTERM, log.read_text()
+    return log.read_text()
+
+
+def go_on(folder: Path, *words: str) -> tuple[int, str]:
+    log = folder.parent / "again"
+    log.unlink(missing_ok=True)
+    code = run(*WORDS, *words, "ckpt=auto", f"hydra.run.dir={folder}", log=log)
+    return code, log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_stops_a_training_as_one_to_the_first(number: int, tmp_path: Path) -> None:
+    log, how = tmp_path / "log", at("training", 7, number)
+    how["environment"] |= {GROUP: "1"}
+    folder = tmp_path / "run"
+    code = run(*WORDS, "data.num_workers=2", f"hydra.run.dir={folder}", log=log, **how)
+    said = log.read_text()
+    assert code == 128 + number, said
+    assert f"stopped by {signal.Signals(number).name} in epoch 1, after step 7; go on from {folder / LAST}" in said
+    assert "Traceback" not in said
+    assert said.count("stopping after this batch") == (number == signal.SIGINT)  # once, and not by every worker
+
+
+def test_other_settings_are_refused_and_the_runs_files_stay_true(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    interrupted(folder)
+    before = {file.name: file.read_text() for file in (folder / ".hydra").iterdir()}
+    for change, word in (
+        ("optimizer.lr=0.5", "optimizer.lr=0.5:"), ("seed=7", "seed=7:"), ("loss=dice", "loss."), ("augment=none", "augment")
+    ):  # fmt: skip
+        code, said = go_on(folder, change)
+        assert code == 1
+        assert said.startswith(f"error: {word}"), said
+        assert f"{folder / LAST} was trained with" in said
+        assert len(said.splitlines()) == 1
+        assert {file.name: file.read_text() for file in (folder / ".hydra").iterdir()} == before
+    code, said = go_on(folder, "data.num_workers=1", "trainer.gradient_clip_val=5", "callbacks=[ema]")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("scheme", ["local://{}", "{}", "file://{}", "memory://{}"])
+def test_a_strangers_checkpoint_removes_nothing(scheme: str, tmp_path: Path) -> None:
+    """Lightning removes what the state of its callback names, a folder with all that is in it."""
+    folder, mine = tmp_path / "run", tmp_path / "mine"
+    interrupted(folder)
+    mine.mkdir()
+    (mine / "thesis.ckpt").write_text("years of work")
+    content: dict[str, Any] = torch.load(folder / LAST, weights_only=True)
+    states = [state for key, state in content["callbacks"].items() if key.startswith("ModelCheckpoint")]
+    assert len(states) == 2
+    for target in (mine, mine / "thesis.ckpt", folder / "checkpoints" / ".."):
+        place = scheme.format(target)
+        for state in states:
+            state |= {"best_model_path": place, "kth_best_model_path": place, "last_model_path": place}
+            state["best_k_models"] = {place: torch.tensor(0.1)}
+        torch.save(content, folder / LAST)
+        code, said = go_on(folder)
+        assert code == 0, said
+        assert (mine / "thesis.ckpt").read_text() == "years of work"
+        assert (folder / ".hydra" / "config.yaml").is_file()
+        assert (folder / LAST).is_file()
