@@ -46,9 +46,13 @@ def test_other_settings_are_refused_and_the_runs_files_stay_true(tmp_path: Path)
     folder = tmp_path / "run"
     interrupted(folder)
     before = {file.name: file.read_text() for file in (folder / ".hydra").iterdir()}
-    for change, word in (
-        ("optimizer.lr=0.5", "optimizer.lr=0.5:"), ("seed=7", "seed=7:"), ("loss=dice", "loss."), ("augment=none", "augment")
-    ):  # fmt: skip
+    changes = {
+        "optimizer.lr=0.5": "optimizer.lr=0.5:",
+        "seed=7": "seed=7:",
+        "loss=dice": "loss.",
+        "augment=none": "augment",
+    }
+    for change, word in changes.items():
         code, said = go_on(folder, change)
         assert code == 1
         assert said.startswith(f"error: {word}"), said
