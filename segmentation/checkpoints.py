@@ -1,7 +1,8 @@
 """Which checkpoint a run goes on from, and weights out of one. Read as plain data: no pickle is executed."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,45 @@ def resume_point(
     check_weights(task, content, checkpoint)
     if "optimizer_states" not in content:
         raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")
-    return position(content["loops"]["fit_loop"])
+    with refusing(checkpoint):
+        check_training(content)
+        return position(content["loops"]["fit_loop"])
+
+
+@contextmanager
+def refusing(checkpoint: Path | None, begun: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What goes wrong while a checkpoint is taken up is the checkpoint's fault, as a UserError.
+
+    Args:
+        checkpoint: None where there is none.
+        begun: whether it has been taken up.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+        if checkpoint is None or begun():
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{checkpoint}: not as a training leaves it ({reason}); remove it to begin anew") from error
+
+
+def check_training(content: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless these can be the parts of a training's state, which Lightning takes as they are."""
+    for part in ("optimizer_states", "lr_schedulers"):
+        if len(content[part]) != 1:
+            raise ValueError(f"{part}: {len(content[part])} of them instead of one")
+    if not all(isinstance(state, Mapping) for state in content.get("callbacks", {}).values()):
+        raise ValueError("callbacks: no states")
+    check_counts(content["loops"]["fit_loop"])
+
+
+def check_counts(loop: Any) -> None:
+    """Raise a ValueError unless these are counters, and groups of them."""
+    if isinstance(loop, Mapping):
+        for counts in loop.values():
+            check_counts(counts)
+    elif not isinstance(loop, int) or loop < 0:
+        raise ValueError(f"loops: {loop!r} is no number of batches, steps or epochs")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -120,7 +159,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def check_weights(task: nn.Module, content: dict[str, Any], path: Path) -> None:
     """Raise a UserError unless the checkpoint's tensors are the task's."""
     ours = {name: tuple(value.shape) for name, value in task.state_dict().items()}
-    its = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    its = {name: tuple(getattr(value, "shape", ("no tensor",))) for name, value in content["state_dict"].items()}
     differing = [name for name in ours.keys() | its.keys() if ours.get(name) != its.get(name)]
     if differing:
         raise UserError(f"{path}: of another network than this configuration describes: {min(differing)} for one")

@@ -34,8 +34,12 @@ class Record(pl.Callback):
 
     def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
         self.settings = settings
+        self.begun = False  # the training, after all states have been restored
         files = {name: folder / ".hydra" / name for name in FILES}
         self.files = {name: file.read_text() for name, file in files.items() if file.is_file()}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begun = True
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

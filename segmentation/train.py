@@ -59,7 +59,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     import pytorch_lightning as pl
 
     from segmentation.callbacks import FinalScores, History
-    from segmentation.checkpoints import best_weights, load_weights, resume_point
+    from segmentation.checkpoints import best_weights, load_weights, refusing, resume_point
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
     from segmentation.guard import FiniteNumbers
@@ -76,9 +76,10 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
+    record = Record(settings, folder)
     callbacks = [
         FiniteNumbers(),
-        Record(settings, folder),
+        record,
         history,
         *build(settings["callbacks"], "callbacks").values(),
     ]
@@ -94,7 +95,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     if training:
         data.begun = resume_point(task, settings, checkpoint, folder)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        with interruption.listening(), resumable(folder):
+        with interruption.listening(), resumable(folder), refusing(checkpoint, lambda: record.begun):
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from segmentation.checkpoints import LAST
+from segmentation.errors import UserError
+from segmentation.train import train
+from tests.conftest import TINY, Compose
 from tests.forked import SMALL, run
 from tests.stand_ins import GROUP, at
 
@@ -84,3 +87,39 @@ def test_a_strangers_checkpoint_removes_nothing(scheme: str, tmp_path: Path) -> 
         assert (mine / "thesis.ckpt").read_text() == "years of work"
         assert (folder / ".hydra" / "config.yaml").is_file()
         assert (folder / LAST).is_file()
+
+
+def spoil(content: Any, path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    for key in parents:
+        content = content[next(name for name in content if name.startswith(key))]
+    if value is REMOVED:
+        del content[last]
+    else:
+        content[next((name for name in content if name.startswith(last)), last)] = value
+
+
+REMOVED = object()
+MALFORMED = {
+    "loops": REMOVED, "loops/fit_loop": 5, "loops/fit_loop/epoch_progress/current/ready": "x",
+    "loops/fit_loop/epoch_loop.batch_progress/current/ready": -3, "state_dict": 5, "state_dict/network": 5,
+    "pytorch-lightning_version": REMOVED, "callbacks": 5, "callbacks/History": 5, "callbacks/History/rows": 5,
+    "optimizer_states": [], "lr_schedulers": [], "optimizer_states/": {}, "epoch": "x", "global_step": REMOVED,
+}  # fmt: skip
+
+
+def test_what_no_training_leaves_is_refused_in_a_line(tmp_path: Path, tiny: Compose) -> None:
+    folder = tmp_path / "run"
+    interrupted(folder)
+    for path, value in MALFORMED.items():
+        content: dict[str, Any] = torch.load(folder / LAST, weights_only=True)
+        if path == "optimizer_states/":
+            content["optimizer_states"][0]["param_groups"].pop()
+        else:
+            spoil(content, path, value)
+        torch.save(content, tmp_path / "spoilt.ckpt")
+        config = tiny(*WORDS[len(TINY) :], f"ckpt={tmp_path / 'spoilt.ckpt'}", f"output={tmp_path / 'other'}")
+        with pytest.raises(UserError) as caught:
+            train(config)
+        assert str(caught.value).startswith(str(tmp_path / "spoilt.ckpt")), (path, caught.value)
+        assert "\n" not in str(caught.value)
