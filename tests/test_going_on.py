@@ -104,7 +104,7 @@ MALFORMED = {
     "loops": REMOVED, "loops/fit_loop": 5, "loops/fit_loop/epoch_progress/current/ready": "x",
     "loops/fit_loop/epoch_loop.batch_progress/current/ready": -3, "state_dict": 5, "state_dict/network": 5,
     "pytorch-lightning_version": REMOVED, "callbacks": 5, "callbacks/History": 5, "callbacks/History/rows": 5,
-    "optimizer_states": [], "lr_schedulers": [], "optimizer_states/": {}, "epoch": "x", "global_step": REMOVED,
+    "optimizer_states": [], "lr_schedulers": [], "optimizer_states/": {},
 }  # fmt: skip
 
 
