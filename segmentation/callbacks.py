@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from segmentation.analysis import plots
+from segmentation.errors import UserError
 from segmentation.runfiles import data_of, examples, spread, write_json
 from segmentation.task import SCALARS, Batch, Evaluation, Task
 
@@ -75,7 +76,10 @@ class History(pl.Callback):
         return {"rows": self.rows, "seconds": self.seconds, "begun": begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        rows = state_dict["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TypeError("History: no rows of scalars")
+        self.rows, self.seconds = rows, float(state_dict["seconds"])
         self._before = state_dict.get("begun", 0.0)
 
 
@@ -113,6 +117,8 @@ class ValidationImages(pl.Callback):
     """
 
     def __init__(self, count: int) -> None:
+        if count < 1:
+            raise UserError(f"callbacks.images.count={count}: give at least 1, or take them out by ~callbacks.images")
         self.count = count
         self._predictions: dict[int, npt.NDArray[np.uint8]] = {}
 

@@ -12,6 +12,12 @@ from segmentation.analysis.folds import is_held_out, part_of, pool_folds
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.sections import Measure, Report, inline
 from segmentation.analysis.tally import SampleOf
+from segmentation.whole import write_text
+
+
+def lies_below(path: Path, folder: Path) -> bool:
+    """Whether a file is in a folder itself, and not behind a link out of it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
@@ -36,7 +42,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         (report.target / name).unlink(missing_ok=True)
     ablation.write_tables(report.target, cells, found)
     sections = [report.backbone(*group, found, measure) for group in ablation.by_backbone(cells).items()]
-    shown = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    drawn = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    shown = [path for path in drawn if path.is_file() and lies_below(path, folder)]
     environment = Environment(loader=PackageLoader("segmentation.analysis", "."), autoescape=True)
     page = environment.get_template("page.html").render(
         title=folder.resolve().name,
@@ -56,10 +63,14 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         costs_header=expense.HEADER,
         sections=sections,
         pairs=report.where(pairs, sample_of),
-        segmented=[inline(path, f"Segmented by {path.parent.parent.name}.") for path in shown if path.is_file()],
+        segmented=[
+            inline(path, f"Segmented by {path.parent.parent.name}.")
+            for path in shown
+            if path.is_file() and lies_below(path, folder)
+        ],
         missing=report.missing,
     )
     path = report.target / "index.html"
-    path.write_text(page)
+    write_text(path, page)
     ablation.print_tables(cells, found)
     return path

@@ -25,6 +25,7 @@ from segmentation.data.cached import INDEX, CachedReader
 from segmentation.data.images import Pixels
 from segmentation.data.samples import Reader, Sample
 from segmentation.lock import turn
+from segmentation.whole import sync
 
 log = logging.getLogger(__name__)
 FORMAT = 2  # of the files; another makes old ones unknown
@@ -154,6 +155,7 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
                 shapes.append(sample.mask.shape)
                 channels = sample.image.shape[2]
                 seen |= labels_in(sample.mask)
+        sync(partial)  # before its index says that it is whole: a power cut could keep that and not this
         partial.replace(file)
         partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": sorted(seen)}))
         partial.replace(file.with_suffix(INDEX))
