@@ -1,6 +1,5 @@
 """What Lightning calls during a training besides the task: history, pictures, and TensorBoard's hparams."""
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from segmentation.analysis import plots
 from segmentation.errors import UserError
+from segmentation.reading import read_json
 from segmentation.runfiles import data_of, examples, spread, write_json
 from segmentation.task import SCALARS, Batch, Evaluation, Task
 
@@ -39,8 +39,11 @@ class History(pl.Callback):
         """Take over what an earlier training left in the folder, so that testing again does not forget its cost."""
         file = self.folder / "history.json"
         if file.is_file():
-            self.rows = json.loads(file.read_text())
-            self.seconds = sum(row["seconds"] for row in self.rows)
+            try:
+                self.rows = read_json(file)
+                self.seconds = sum(row["seconds"] for row in self.rows)
+            except (KeyError, TypeError) as error:
+                raise UserError(f"{file}: not the history of a run; remove it to test without") from error
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter() - self._before  # going on inside an epoch, Lightning does not start it anew

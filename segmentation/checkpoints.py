@@ -153,7 +153,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     try:
         content: dict[str, Any] = read_tensors(path)
-        content["state_dict"].keys()
+        {name: value.shape for name, value in content["state_dict"].items()}
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a checkpoint; remove it to begin anew: {reason}") from error

@@ -76,7 +76,7 @@ def chosen_cell(file: Path) -> str:
     cell = content.get("cell") if isinstance(content, dict) else None
     if cell not in CANDIDATES:
         raise UserError(
-            f"{file}: names no cell that is measured ({', '.join(CANDIDATES)}); remove it, or give lstm.cell"
+            f"{file}: names none of the cells that are measured, {', '.join(CANDIDATES)}; remove it, or give lstm.cell"
         )
     return str(cell)
 

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from segmentation.cli import command
 from segmentation.config import DataConfig, TrainerConfig
@@ -40,7 +41,8 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     if list(data.classes) != list(meta["classes"]):
         raise UserError(f"data: its classes {list(data.classes)} are not the model's {list(meta['classes'])}")
     if data.channels != network.channels:
-        raise UserError(f"data.channels={data.channels}: the model's images have {network.channels} channels")
+        wanted = network.channels
+        raise UserError(f"data.channels={data.channels}: the model's images have {wanted} channels; set it to {wanted}")
     options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     if config.mode == "resize" and config.batch_size != 1:
         raise UserError("batch_size: is of windows; whole images are taken data.eval_batch_size at a time")
@@ -49,8 +51,7 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     data.prepare(data.test_split)
 
     # Of the run's trainer only what the figures depend on: its devices and limits were those of the training.
-    kept = {key: data_config.trainer[key] for key in ("precision", "channels_last") if "trainer" in data_config}
-    trainer_config = asdict(TrainerConfig(accelerator=config.accelerator, devices=1, **kept))
+    trainer_config = asdict(TrainerConfig(accelerator=config.accelerator, devices=1, **computing(data_config)))
     interruption = Interruption(folder)
     trainer = build_trainer(trainer_config, folder, callbacks=[TestFiles(folder), interruption])
     task = Evaluation(
@@ -63,6 +64,16 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
     with interruption.listening():
         trainer.test(task, data, verbose=False)
     return task.results["test"]
+
+
+def computing(run: DictConfig) -> dict[str, Any]:
+    """How the run's trainer computed, as far as the run says."""
+    said = run.get("trainer")
+    said = said if isinstance(said, DictConfig) else OmegaConf.create()
+    kept = {key: said[key] for key in ("precision", "channels_last") if key in said}
+    typed = OmegaConf.structured(TrainerConfig)
+    typed.update(kept)  # a value of another type is an error here
+    return {key: typed[key] for key in kept}
 
 
 def check_data_settings(run: DictConfig, saved: Path) -> None:
@@ -109,7 +120,11 @@ def described_data(config: DictConfig, overrides: list[str], chosen: bool) -> Di
                 run.data[key] = meta[key]
         return run
     if "data" in run:  # a run of an earlier release lacks the keys that were added since
-        run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
+        try:
+            run.data = OmegaConf.merge(OmegaConf.structured(DataConfig), run.data)
+        except (OmegaConfBaseException, TypeError, ValueError, AttributeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{saved}: does not say which data the run had ({reason}); add data=...") from error
         if config.mode == "window":
             OmegaConf.resolve(run.data.reader)  # scenes are still drawn at that size
             run.data.size = None

@@ -8,11 +8,11 @@ from segmentation.models import files
 
 
 def load_model(path: str | Path, *, trust: bool = False) -> nn.Module:
-    """A trained network in evaluation mode: RGB images [B, 3, H, W] in 0...1 to float32 logits [B, classes, H, W].
+    """A trained network in evaluation mode: images [B, C, H, W] in 0...1 to float32 logits [B, classes, H, W].
 
-    Its attribute `meta` holds `classes`, `colours` (an RGB triple for each), `ignore_index` and `size` ([height, width]
-    of the images that it was trained on, None where they had their own). `channels` says how many it takes, if it was
-    trained on other images than RGB, and `white` which stored value of 16 bits was 1.0 to it, None for 65535.
+    Its attribute `meta` holds `channels`, which is C: 3, of RGB, unless it was trained on other images; `classes`,
+    `colours` (an RGB triple for each), `ignore_index` and `size` ([height, width] of the images that it was trained on,
+    None where they had their own); and `white`, the stored value of 16 bits that was 1.0 to it, None for 65535.
 
     Args:
         path: a run's folder, its model.safetensors, a file that `segmentation.export` wrote, or hf://USER/NAME.

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import command
 from segmentation.config import PredictConfig
 from segmentation.errors import UserError
+
+if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
+    from segmentation.data.images import Pixels, White
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ def predict_images(
 
     from segmentation.analysis.pictures import overlay
     from segmentation.data.channels import check_white, visible
-    from segmentation.data.images import allow_pixels, read_image
+    from segmentation.data.images import allow_pixels
     from segmentation.inference.outputs import VideoFile
     from segmentation.inference.progress import Pieces
     from segmentation.inference.stream import Stream
@@ -83,7 +86,7 @@ def predict_images(
     with ExitStack() as stack:
         video = stack.enter_context(VideoFile(output / "overlays.mp4", options["fps"])) if options["fps"] else None
         bar = stack.enter_context(Pieces(len(targets)))
-        images = ((name, read_image(path, channels, white)) for path, name in targets.items())
+        images = ((name, read_for(path, channels, white)) for path, name in targets.items())
         for name, image, maps in stream(images, output, bar.begin, bar.seen):
             picture = visible(image, shown)
             written.append(maps.write(output, name, picture, colours))
@@ -91,6 +94,19 @@ def predict_images(
                 video.add(overlay(picture, maps.mask, colours))
             bar.done()
     return written
+
+
+def read_for(path: Path, channels: int, white: "White") -> "Pixels":
+    """As `read_image`, for a model that takes so many channels."""
+    from segmentation.data.images import ChannelError, read_image
+
+    try:
+        return read_image(path, channels, white)
+    except ChannelError as error:
+        raise UserError(
+            f"{path}: {error.found} channel{'s' * (error.found > 1)}, but the model takes {channels}; convert it, or "
+            f"give a model that was trained with data.channels={error.found}"
+        ) from None
 
 
 def predict_video(
@@ -113,7 +129,11 @@ def predict_video(
     frames = Video(source)
     stream = Stream(model, accelerator=accelerator, trust=trust, options=options)
     if stream.meta["channels"] != 3:
-        raise UserError(f"input={source}: a video is RGB, and this model takes {stream.meta['channels']} channels")
+        channels = stream.meta["channels"]
+        raise UserError(
+            f"input={source}: a video has 3 channels, but the model takes {channels}; give images of {channels}, or a "
+            "model that was trained with data.channels=3"
+        )
     with VideoFile(target, options["fps"] or frames.fps) as video, Pieces(frames.count) as bar:
         images = ((Path(f"{place}.png"), frame) for place, frame in enumerate(frames))
         for _, image, maps in stream(images, output, bar.begin, bar.seen):

@@ -138,7 +138,10 @@ def _check(config: Mapping[str, Any], path: str) -> None:
 def _check_types(config: Mapping[str, Any], target: Any, path: str) -> None:
     """Raise a UserError for a number, word or switch that the annotations of the project's own parts do not allow."""
     made_by = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # only its hints are read
-    hints = typing.get_type_hints(made_by)
+    try:
+        hints = typing.get_type_hints(made_by)
+    except NameError:  # of what is imported for type checkers alone: no part that a YAML names
+        return
     for key in set(config) & set(hints):
         hint = hints[key]
         kinds = set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}

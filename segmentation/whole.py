@@ -26,7 +26,7 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except BaseException as error:
         remove(partial)  # a full disk wants the room
-        if isinstance(error, OSError) and not error.filename:
+        if isinstance(error, OSError) and error.filename in (None, partial, str(partial)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync(path.parent)

@@ -1,5 +1,6 @@
 """The cache of decoded samples: the same samples as without, never stale, never half, never more than it may hold."""
 
+import json
 import logging
 import os
 import pickle
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from segmentation.data import cache
+from segmentation.data.balance import balanced_shares
 from segmentation.data.cache import Store, cached, find_store
 from segmentation.data.cached import CachedReader
 from segmentation.data.reader import FileReader
@@ -70,6 +72,22 @@ def test_files_are_decoded_once(data: Path, store: Store, monkeypatch: pytest.Mo
     assert np.array_equal(cached(files(data), store, "reading")[2].image, first.image)
 
 
+def test_the_pixels_of_each_label_are_kept_too(data: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data.balance` asks for them at every start, and reads no mask for it."""
+    masks = np.stack([np.bincount(files(data)[index].mask.ravel(), minlength=256) for index in range(3)])
+    uncached = [balanced_shares(files(data), 0.7, 3, void, quiet=True) for void in (255, 1)]
+    kept = cached(files(data), store, "reading")
+    assert isinstance(kept, CachedReader)
+    monkeypatch.setattr(FileReader, "__getitem__", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(CachedReader, "__getitem__", lambda *_: pytest.fail("read again"))
+    assert np.array_equal(kept.pixels(), masks)
+    some = kept.select([2, 0]).select([1])
+    assert np.array_equal(some.pixels(), masks[:1])
+    assert (some.image_file(0), some.mask_file(0)) == (data / "images/0.png", data / "masks/0.png")
+    for shares, void in zip(uncached, (255, 1), strict=True):
+        assert balanced_shares(kept, 0.7, 3, void, quiet=True).tolist() == shares.tolist()
+
+
 def test_a_changed_file_or_label_map_is_read_anew(data: Path, store: Store) -> None:
     cached(files(data), store, "reading")
     Image.fromarray(np.full((10, 20), 2, np.uint8)).save(data / "masks/0.png")
@@ -87,8 +105,18 @@ def test_a_bad_file_is_named_and_nothing_is_left(data: Path, store: Store) -> No
 def test_a_torn_cache_is_made_again(data: Path, store: Store) -> None:
     cached(files(data), store, "reading")
     (file,) = store.folder.glob("*.samples")
-    file.write_bytes(file.read_bytes()[:-1])
-    assert len(cached(files(data), store, "reading")[2].image) == 12
+    content, index = file.read_bytes(), file.with_suffix(".json")
+    said = json.loads(index.read_text())
+    spoilt: list[tuple[bytes, dict[str, Any]]] = [(content[:-1], said), (bytes(len(content)), said)]
+    spoilt += [(content, said | {key: value}) for key, value in (
+        ("channels", 3.0), ("seen", [300]), ("sizes", said["sizes"][:-1]), ("peaks", []), ("check_sum", 1), ("seen", 5),
+    )]  # fmt: skip
+    for samples, words in spoilt:
+        file.write_bytes(samples)
+        index.write_text(json.dumps(words))
+        again = cached(files(data), store, "reading")
+        assert len(again[2].image) == 12
+        assert (file.read_bytes(), json.loads(index.read_text())) == (content, said)
 
 
 def test_absent_classes_are_told_with_and_without_a_cache(
@@ -184,7 +212,7 @@ def test_a_full_disk_leaves_no_half_cache(data: Path, store: Store, monkeypatch:
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "labels_in", full)  # called after the first sample is written
+    monkeypatch.setattr(cache, "count_labels", full)  # called after the first sample is written
     reader = files(data)
     assert cached(reader, store, "reading") is reader
     assert not list(store.folder.glob("*.samples")) + list(store.folder.glob("*.partial"))

@@ -21,6 +21,7 @@ from segmentation.data.module import DataModule
 from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
 from segmentation.export import export
+from segmentation.inference.outputs import VideoFile
 from segmentation.models.backbones import normalisation, package_state
 from segmentation.models.files import save_model
 from segmentation.models.network import Inputs, build_network
@@ -132,6 +133,10 @@ def test_deep_images_are_turned_as_pillow_turns_shallow_ones(orientation: int, t
         (np.zeros((2, 2, 3), bool), 3, "the type bool"),
         (np.full((2, 2, 3), 70000), 3, "more than 16 bits"),
         (np.zeros((1, 2, 2, 3), np.uint8), 3, "an array [1, 2, 2, 3]; give [height, width, channels]"),
+        (noise(20, size=(4, 31)), 4, "an array [4, 31, 20], whose channels seem to come first; store it as [height, "),
+        (noise(20, size=(3, 31)), 3, "width, channels], by numpy.moveaxis(array, 0, -1)"),
+        (noise(20, size=(4, 31)), 3, "whose channels seem to come first"),
+        (noise(20, size=(19, 31)), 3, "20 channels, but data.channels=3"),
     ],
 )
 def test_files_that_do_not_fit_are_named(values: Any, channels: int, said: str, tmp_path: Path) -> None:
@@ -215,6 +220,26 @@ def test_other_channels_reach_stages_costs_and_onnx(tmp_path: Path) -> None:
     assert multiply_adds(network, (64, 96)) > 0
 
 
+def test_predict_names_image_or_video_the_channels_and_what_to_do(tmp_path: Path) -> None:
+    config = model("test_resnet")
+    meta = {"classes": ["a", "b"], "colours": [[0, 0, 0], [9, 9, 9]], "ignore_index": 255, "size": [32, 32]}
+    save_model(build_network(config, 2, Inputs(4)), tmp_path, model=config, meta=meta | {"channels": 4})
+    Image.fromarray(noise(3)).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", noise(20, size=(4, 31)))
+    with VideoFile(tmp_path / "c.mp4", 5) as video:
+        video.add(noise(3, size=(32, 32)))
+    for name, said in {
+        "a.png": "3 channels, but the model takes 4; convert it, or give a model that was trained with data.channels=3",
+        "b.npy": "an array [4, 31, 20], whose channels seem to come first; store it as [height, width, channels], by "
+        "numpy.moveaxis(array, 0, -1)",
+        "c.mp4": "a video has 3 channels, but the model takes 4; give images of 4, or a model that was trained with "
+        "data.channels=3",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            predict(str(tmp_path), str(tmp_path / name), str(tmp_path / "out"), "cpu")
+        assert str(caught.value).removeprefix("input=") == f"{tmp_path / name}: {said}"
+
+
 def test_coco_images_have_channels_and_white_too(compose: Compose, tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
     listing = {"images": [{"id": 1, "file_name": "a.tif", "height": 20, "width": 31}], "annotations": [],
@@ -269,8 +294,10 @@ def test_a_run_of_four_channels_from_training_to_files_for_others(
     assert train(config)["pixel_accuracy"] > 0
     meta = json.loads((tmp_path / "run" / "model.json").read_text())["meta"]
     assert (meta["channels"], meta["white"], meta["shown"]) == (4, 4095, [3])
-    network = load_model(tmp_path / "run")
-    assert network.mean.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5, 0.6])  # type: ignore[operator]
+    network: Any = load_model(tmp_path / "run")
+    assert network.meta["channels"] == 4
+    assert "images [B, C, H, W] in 0...1" in (load_model.__doc__ or "")
+    assert network.mean.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5, 0.6])
     image = torch.rand(1, 4, 32, 48)
     assert not torch.allclose(network(image), network(image * torch.tensor([1, 1, 1, 0.5]).view(1, -1, 1, 1)))
     assert "[B, 4, H, W], 4095 as stored in 16 bits being 1.0, in 0...1" in (tmp_path / "run" / "README.md").read_text()

@@ -259,7 +259,8 @@ def test_images_of_few_bits_in_many_are_found_and_white_is_proposed(
     for index, top in ((0, 3800), (1, 4011)):  # of 12 bits
         path = file(tree, "train", "images", f"t{index}")
         assert cv2.imwrite(str(path), (picture(index).astype(np.uint16) * 16).clip(max=top))
-    assert "2 images of 16 bits store 4011 at most, which is dark; set data.white=4095" in kinds()["dark"]
+    assert "2 images of more than 8 bits store 4011 at most (train/t1), which is nearly black" in kinds()["dark"]
+    assert kinds()["dark"].endswith("set data.white=4095")
     assert "1 images store more than data.white, up to 4011" in kinds("data.white=4000")["cut off"]
     assert "cut off" in kinds("data.white=[4095,4095,4000]")
     assert not {"dark", "cut off"} & set(kinds("data.white=4095"))

@@ -93,6 +93,26 @@ def test_only_training_is_cropped(tiny: Compose) -> None:
     assert not torch.equal(cropped, chosen)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+def test_images_of_any_number_of_channels_are_cropped_in_other_light(channels: int, compose: Compose) -> None:
+    values, pixels = settings.plain(compose("augment=crop_bands"))["augment"], scene()[0][..., :1].repeat(channels, 2)
+    chain = Augmentation(values, VOID, channels)
+    found = [chain(pixels, scene()[1], seed)[0] for seed in range(20)]
+    assert len({image.shape for image in found}) > 4
+    assert {image.shape[2] for image in found} == {channels}
+    assert len({image.max() for image in found}) > 4
+    assert all((image == image[..., :1]).all() for image in found)  # all channels alike
+    assert values["crop"] == settings.plain(compose("augment=crop"))["augment"]["crop"]
+
+
+def test_what_cannot_be_done_to_so_many_channels_is_named_with_what_can(compose: Compose) -> None:
+    for name in ("default", "crop"):
+        values = settings.plain(compose(f"augment={name}"))["augment"]
+        Augmentation(values, VOID, 1)  # grey needs no other choice
+        with pytest.raises(UserError, match=r"augment\.light: .*4 channels; augment=bands .*augment=crop_bands"):
+            Augmentation(values, VOID, 4)
+
+
 @pytest.mark.parametrize(
     "keys",
     [{"scale": [0.5]}, {"scale": [0.0, 1.0]}, {"scale": [0.8, 0.5]}, {"scale": [1.0, 2.0]}, {"cat_max_ratio": 0},

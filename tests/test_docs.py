@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from segmentation.config import CONF
+from tests.conftest import Compose
+
 ROOT = Path(__file__).parent.parent
 # Appended to the trainings of the guide: what it shows does not depend on how long or on how much it trains.
 SMALL = ("data.limit=8", "lstm.hidden_size=8", "trainer.accelerator=cpu", "callbacks.inspection.images=0")
@@ -81,6 +84,20 @@ def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
     masks = {path.name for path in (tmp_path / "masks").glob("*.png")}
     assert masks == {path.name for path in (tmp_path / "shapes" / "test" / "images").iterdir()}
     assert masks == {path.name for path in (tmp_path / "masks" / "overlays").iterdir()}
+
+
+def test_the_options_that_readme_tells_of_are_there(compose: Compose) -> None:
+    """Each row's first column can be said; every key of the default loss is told of."""
+    section = (ROOT / "README.md").read_text().partition("## Options of a training\n")[2].partition("\n## ")[0]
+    said = [re.findall("`(.*?)`", line.split(" | ")[0]) for line in section.splitlines() if line.startswith("| `")]
+    assert len(said) > 9
+    for words in (shlex.split(text) for options in said for text in options):
+        compose(*words)
+    keys = yaml.safe_load((CONF / "loss" / "cross_entropy.yaml").read_text()).keys() - {"_target_", "ignore_index"}
+    assert keys
+    assert all(f"`loss.{key}" in section for key in keys)
+    for name in ("boundary", "combined"):
+        compose(f"loss={name}", "loss.terms.cross_entropy.label_smoothing=0.1")
 
 
 @pytest.mark.parametrize("page", ["tutorial.md", "extending.md"])

@@ -162,7 +162,7 @@ DEFINITIONS: dict[str, Callable[[Array, Array], float]] = {
     "combined": lambda logits, labels: 0.7 * cross_entropy(logits, labels) + 0.3 * dice(logits, labels),
 }
 SINGLE = ("lovasz",)  # the library computes a part of it in float32, which torch does not mix with float64
-ELSEWHERE = {"ohem", "boundary"}  # their definitions are in tests/test_hard_losses.py
+ELSEWHERE = {"ohem", "boundary"}  # their definitions are in test_hard_losses.py and test_boundary_loss.py
 WORDS = {"combined": ("loss.weights={cross_entropy:0.7,dice:0.3}",)}
 
 

@@ -84,7 +84,8 @@ def try_channels(name: str, transform: Any, channels: int) -> None:
     if not kept:
         raise UserError(
             f"augment.{name}: {type(transform).__name__} cannot change images of {channels} channels; "
-            "augment=bands has the light for any number of them, augment=flip does without"
+            "augment=bands has the light for any number of them, augment=crop_bands crops as well, augment=flip does "
+            "without"
         )
 
 

@@ -7,7 +7,8 @@ from rich.progress import track
 from torch import Tensor
 
 from segmentation.data.cache import read_all
-from segmentation.data.samples import Reader
+from segmentation.data.cached import CachedReader
+from segmentation.data.samples import Reader, count_labels
 from segmentation.errors import UserError
 
 
@@ -18,9 +19,14 @@ def check_strength(strength: float) -> None:
 
 
 def balanced_shares(reader: Reader, strength: float, num_classes: int, ignore_index: int, *, quiet: bool) -> Tensor:
-    """As `shares` of the samples of a reader, all of which are read for it; `quiet` shows no progress bar."""
-    samples = track(read_all(reader), "counting classes", len(reader), transient=True, disable=quiet)
-    pixels = np.stack([np.bincount(sample.mask.ravel(), minlength=256) for sample in samples])
+    """As `shares` of the samples of a reader, all of which are read for it where no cache knows what is in them;
+    `quiet` shows no progress bar.
+    """
+    if isinstance(reader, CachedReader):
+        pixels = reader.pixels()
+    else:
+        samples = track(read_all(reader), "counting classes", len(reader), transient=True, disable=quiet)
+        pixels = np.stack([count_labels(sample.mask) for sample in samples])
     pixels[:, ignore_index] = 0
     return torch.from_numpy(shares(pixels[:, :num_classes], strength))
 

@@ -13,6 +13,7 @@ from segmentation.errors import UserError
 
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DEEP_COLOURS = {2: (2, 1, 0), 4: (0, 3), 6: (2, 1, 0, 3)}  # a PNG's colour type: its channels as OpenCV orders them
+FEW = 17  # more channels in front than these may as well be rows
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA = 274, 258, 262, 277, 284, 338  # tags of TIFF
 
 
@@ -34,7 +35,7 @@ def read_bands(path: Path, channels: int) -> Bands | None:
         UserError: for a file that cannot be read, or of numbers that are not 8 or 16 bits.
     """
     if path.suffix.lower() == ".npy":
-        return Bands(read_array(path), alpha=False)
+        return Bands(read_array(path, channels), alpha=False)
     try:
         with path.open("rb") as file:
             head = file.read(26)
@@ -47,8 +48,12 @@ def read_bands(path: Path, channels: int) -> Bands | None:
     return None
 
 
-def read_array(path: Path) -> npt.NDArray[Any]:
-    """An array [H, W] or [H, W, C] from a .npy file, as [H, W, C]."""
+def read_array(path: Path, channels: int) -> npt.NDArray[Any]:
+    """An array [H, W] or [H, W, C] from a .npy file, as [H, W, C].
+
+    Raises:
+        UserError: for what is no such array, or seems to be [C, H, W], where so it would not have `channels`.
+    """
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -57,6 +62,11 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         raise UserError(f"{path}: cannot be read as an array ({' '.join(str(error).split())[:100]})") from error
     if stored.ndim not in (2, 3) or 0 in stored.shape:
         raise UserError(f"{path}: an array {list(stored.shape)}; give [height, width, channels]")
+    if stored.ndim == 3 and stored.shape[2] != channels and stored.shape[0] < min(FEW, *stored.shape[1:]):
+        raise UserError(
+            f"{path}: an array {list(stored.shape)}, whose channels seem to come first; store it as [height, width, "
+            "channels], by numpy.moveaxis(array, 0, -1)"
+        )
     check_pixels(stored.shape, path)
     return as_unsigned(np.array(stored if stored.ndim == 3 else stored[..., None]), path)
 
@@ -128,7 +138,8 @@ def as_unsigned(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
         kind = "floating-point numbers" if values.dtype.kind == "f" else f"the type {values.dtype}"
         raise UserError(f"{path}: an image of {kind}; convert it to 8 or 16 bits a channel")
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 0xFFFF):
-        raise UserError(f"{path}: more than 16 bits a pixel; convert it to 8 or 16 bits a channel")
+        wrong = f"values of {values.min()}" if values.min() < 0 else "more than 16 bits a pixel"
+        raise UserError(f"{path}: {wrong}; convert it to 8 or 16 bits a channel, without sign")
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 

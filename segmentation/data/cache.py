@@ -7,12 +7,14 @@ run. A cache is as good as the files' names, sizes and times of change: where on
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import socket
 import time
+import zlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,14 +23,13 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import track
 
-from segmentation.data.cached import INDEX, CachedReader
-from segmentation.data.images import Pixels
-from segmentation.data.samples import Reader, Sample
+from segmentation.data.cached import COUNT, INDEX, CachedReader
+from segmentation.data.samples import Reader, Sample, count_labels
 from segmentation.lock import turn
 from segmentation.whole import sync
 
 log = logging.getLogger(__name__)
-FORMAT = 2  # of the files; another makes old ones unknown
+FORMAT = 5  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
 SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
@@ -70,10 +71,10 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
     kind = f"{type(reader).__module__}.{type(reader).__qualname__}"
     file = store.folder / (hashlib.sha256(f"{FORMAT} {kind} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
     try:
-        if not is_whole(file):
+        if not is_whole(file, len(reader)):
             store.folder.mkdir(parents=True, exist_ok=True)
             with turn(file):
-                if not is_whole(file):
+                if not is_whole(file, len(reader)):
                     first = reader[0]  # all are taken to be as large
                     needed = len(reader) * (first.image.size + first.mask.size)
                     with turn(store.folder / "room"):  # others count and remove files as well
@@ -88,15 +89,29 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
         return reader
 
 
-def is_whole(file: Path) -> bool:
-    """Whether a cache is there with all its samples; its index is written last."""
+def is_whole(file: Path, number: int) -> bool:
+    """Whether a cache is there with so many samples, as they were written: its index is written last, and has the check
+    sum of all of them, since a disk that lost power may keep a file's length and not its content.
+    """
     try:
         index = json.loads(file.with_suffix(INDEX).read_text())
-        return bool(
-            file.stat().st_size == (index["channels"] + 1) * sum(height * width for height, width in index["sizes"])
-        )
+        channels, sizes, seen = index["channels"], index["sizes"], index["seen"]
+        whole_numbers = all(type(one) is int for one in (channels, *seen, *itertools.chain.from_iterable(sizes)))
+        samples = (channels + 1) * sum(height * width for height, width in sizes)
+        counts = COUNT.itemsize * number * len(seen)
+        fits = whole_numbers and len(sizes) == len(index["peaks"]) == number and set(seen) <= set(range(256))
+        return bool(fits and file.stat().st_size == samples + counts and check_sum(file) == index["check_sum"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def check_sum(file: Path) -> int:
+    """CRC-32 of a file's content, which is then in memory for those who read it next."""
+    found = 0
+    with file.open("rb") as content:
+        while block := content.read(1 << 24):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
@@ -138,14 +153,15 @@ def sizes(folder: Path, ending: str) -> dict[Path, tuple[float, int]]:
 
 
 def write(reader: Reader, file: Path, what: str, limit: float) -> None:
-    """Decode all samples, in threads, into a file that appears once it is whole.
+    """Decode all samples, in threads, into a file that appears once it is whole: each one's image and mask, and after
+    the last one how many pixels of each label that occurs each of them has.
 
     Raises:
         OSError: if it becomes larger than `limit` bytes.
     """
     # Of its own name: where locks are without effect (some network drives), two may write at once.
     partial = file.with_suffix(f".{socket.gethostname()}-{os.getpid()}{PARTIAL}")
-    shapes, seen, channels = [], set(), 0
+    shapes, counts, peaks, channels = [], [], [], 0
     try:
         with partial.open("wb") as output:
             for sample in track(read_all(reader), what, len(reader), transient=True):
@@ -154,10 +170,16 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
                     raise OSError(errno.EFBIG, "decoded images are more than data.cache_gib allows")
                 shapes.append(sample.mask.shape)
                 channels = sample.image.shape[2]
-                seen |= labels_in(sample.mask)
+                counts.append(count_labels(sample.mask))
+                peaks.append(sample.peak)
+            pixels = np.stack(counts)
+            seen = np.flatnonzero(pixels.any(0)).tolist()
+            output.write(pixels[:, seen].astype(COUNT).tobytes())
         sync(partial)  # before its index says that it is whole: a power cut could keep that and not this
         partial.replace(file)
-        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": sorted(seen)}))
+        index = {"channels": channels, "sizes": shapes, "seen": seen, "peaks": peaks, "check_sum": check_sum(file)}
+        partial.write_text(json.dumps(index))
+        sync(partial)
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)
@@ -168,8 +190,3 @@ def read_all(reader: Reader) -> Iterator[Sample]:
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(reader), AT_ONCE):
             yield from pool.map(reader.__getitem__, range(start, min(start + AT_ONCE, len(reader))))
-
-
-def labels_in(mask: Pixels) -> set[int]:
-    """The labels that occur in a mask."""
-    return set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from segmentation.data.samples import Reader, Sample
 
-INDEX = ".json"  # beside the samples: their sizes and channels, and the labels in them
+INDEX = ".json"  # beside the samples: their sizes, channels and peaks, and the labels in them
+COUNT = np.dtype("<u4")  # of the pixels of a label in a sample
 
 
 class CachedReader:
@@ -29,6 +31,7 @@ class CachedReader:
         self.seen: set[int] = set(index["seen"])
         self.sizes: list[tuple[int, int]] = [tuple(size) for size in index["sizes"]]
         self.channels: int = index["channels"]
+        self.peaks: list[int | None] = index["peaks"]  # as `sizes`, of all that are in the file
         self.offsets = [0, *accumulate((self.channels + 1) * height * width for height, width in self.sizes)]
         self.positions: Sequence[int] = range(len(self.sizes))  # in the file, of the samples
         self.bytes = np.memmap(self.file, np.uint8, "r")
@@ -45,15 +48,23 @@ class CachedReader:
         height, width = self.sizes[position]
         stored = np.array(self.bytes[self.offsets[position] : self.offsets[position + 1]])  # a copy may be written to
         colours, labels = np.split(stored, [self.channels * height * width])
-        return Sample(colours.reshape(height, width, self.channels), labels.reshape(height, width), self.names[index])
+        image, mask = colours.reshape(height, width, self.channels), labels.reshape(height, width)
+        return Sample(image, mask, self.names[index], self.peaks[position])
+
+    def pixels(self) -> npt.NDArray[np.int64]:
+        """Pixels of each label 0...255 in each sample, [samples, 256], as they were counted when the cache was made."""
+        stored = np.frombuffer(self.bytes[self.offsets[-1] :].tobytes(), COUNT).reshape(len(self.sizes), -1)
+        found = np.zeros((len(self), 256), np.int64)
+        found[:, sorted(self.seen)] = stored[list(self.positions)]
+        return found
 
     def image_file(self, index: int) -> Path | None:
         """As the reader's."""
-        return self.reader.image_file(self.positions[index])
+        return self.reader.image_file(index)
 
     def mask_file(self, index: int) -> Path | None:
         """As the reader's."""
-        return self.reader.mask_file(self.positions[index])
+        return self.reader.mask_file(index)
 
     def select(self, indices: Sequence[int]) -> Self:
         selected = copy.copy(self)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from segmentation.data.checks import check_samples
-from segmentation.data.images import Pixels, White, read_image
+from segmentation.data.images import Pixels, White, read_with_peak
 from segmentation.data.patterns import Pattern
 from segmentation.data.reader import existing, fingerprint
 from segmentation.data.samples import Sample
@@ -84,7 +84,7 @@ class CocoReader:
 
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
-        entry, image = self.images[name], read_image(self.paths[name], self.channels, self.white)
+        entry, (image, peak) = self.images[name], read_with_peak(self.paths[name], self.channels, self.white)
         if image.shape[:2] != (entry["height"], entry["width"]):
             height, width = image.shape[:2]
             raise UserError(f"{self.paths[name]}: {width}x{height}, but {self.file.name} says otherwise")
@@ -95,7 +95,7 @@ class CocoReader:
             if label is None and self.background != self.void:
                 continue
             mask[pixels] = self.void if label is None or found.get("iscrowd") else label
-        return Sample(image, mask, name)
+        return Sample(image, mask, name, peak)
 
     def draw(self, found: dict[str, Any], height: int, width: int) -> Pixels:
         """The pixels [H, W] of an object, as booleans."""

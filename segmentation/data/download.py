@@ -58,6 +58,8 @@ def download(source: Mapping[str, Any], root: str | None, name: str) -> None:
 
 def check_source(files: Sequence[Mapping[str, Any]]) -> None:
     """Raise a UserError for a description of archives that cannot be meant."""
+    if not isinstance(files, list) or not all(isinstance(file, Mapping) for file in files):
+        raise UserError("data.source.files: give a list of archives, each {url: https://..., checksum: sha256:...}")
     for file in files:
         if urlsplit(str(file.get("url"))).scheme not in ("http", "https"):
             raise UserError(f"data.source.files: url={file.get('url')}: give an address, https://...")

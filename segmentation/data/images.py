@@ -23,6 +23,12 @@ ANIMATIONS = {"GIF", "PNG", "WEBP"}  # other formats keep pages or thumbnails be
 LOSSY = {"JPEG", "MPO"}
 
 
+class ChannelError(UserError):
+    """An image of other channels than are wanted; `found` is how many it has."""
+
+    found: int
+
+
 def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
     """An image file as [H, W, channels], turned upright as its EXIF tag says: so annotation tools show it.
 
@@ -37,13 +43,19 @@ def read_image(path: Path, channels: int = 3, white: White = None) -> Pixels:
     Raises:
         UserError: for a file that cannot be read, or has other channels.
     """
+    return read_with_peak(path, channels, white)[0]
+
+
+def read_with_peak(path: Path, channels: int, white: White) -> tuple[Pixels, int | None]:
+    """As `read_image`, with the largest value that the file stores, where it is of 16 bits and `white` is None."""
     require_file(path)  # a pipe would never end
     found = read_bands(path, channels) or by_pillow(path, channels)
     if found.values.dtype == np.uint8:
-        return fit(found, channels, path)
+        return fit(found, channels, path), None
     if np.ndim(white or 0):  # of each channel, so that they must be there first
-        return to_bytes(fit(found, channels, path), white)
-    return fit(Bands(to_bytes(found.values, white), found.alpha), channels, path)
+        return to_bytes(fit(found, channels, path), white), None
+    peak = int(found.values[..., : -1 if found.alpha else None].max()) if white is None else None
+    return fit(Bands(to_bytes(found.values, white), found.alpha), channels, path), peak
 
 
 def read_deep(path: Path, channels: int = 3) -> npt.NDArray[Any] | None:
@@ -79,10 +91,12 @@ def fit(found: Bands, channels: int, path: Path) -> npt.NDArray[Any]:
     if channels == 3 and values.shape[2] == 1:
         values = np.repeat(values, 3, axis=2)
     if values.shape[2] != channels:
-        raise UserError(
+        error = ChannelError(
             f"{path}: {count} channel{'s' * (count > 1)}, but data.channels={channels}; convert it, or train with "
             f"data.channels={count}"
         )
+        error.found = count
+        raise error
     return np.ascontiguousarray(values)
 
 

@@ -1,7 +1,10 @@
 """Patterns of paths below a data set's folder, such as `{split}/images/{name}.*`; `*` stands for anything."""
 
+import errno
 import glob
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from segmentation.errors import UserError
@@ -49,8 +52,12 @@ class Pattern:
 
         Raises:
             UserError: for a file whose name fits but for its case, such as `.PNG` where the pattern says `.png`.
+            PermissionError: for a folder that may not be read, which `glob` would leave out in silence.
         """
         folder, _, last = self.text.replace("{name}", "*").rpartition("/")
+        for inner in self.searched():
+            if inner.is_dir() and not os.access(inner, os.R_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(inner))
         any_case = re.sub("[a-zA-Z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", last)
         found = []
         for path in sorted(self.root.glob(f"{folder}/{any_case}".lstrip("/"))):
@@ -62,6 +69,13 @@ class Pattern:
                     f"{path}: fits {self.text} but for upper and lower case; rename it, or mend the pattern"
                 )
         return found
+
+    def searched(self) -> Iterator[Path]:
+        """The folders in which a part of the pattern leaves a choice."""
+        parts = self.text.replace("{name}", "*").lstrip("/").split("/")
+        for depth, part in enumerate(parts):
+            if "*" in part or depth == len(parts) - 1:
+                yield from self.root.glob("/".join(parts[:depth])) if depth else (self.root,)
 
 
 def inside(root: Path, path: str, source: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from segmentation.data.checks import check_samples
 from segmentation.data.files import is_text, require_file
-from segmentation.data.images import White, read_image
+from segmentation.data.images import White, read_with_peak
 from segmentation.data.masks import MASKS, StoredLabels
 from segmentation.data.patterns import Pattern, inside
 from segmentation.data.samples import Sample
@@ -135,14 +135,15 @@ class FileReader:
         name = self.names[index]
         image_path, mask_path = self.paths[name]
         require_file(mask_path, f", the mask of {image_path}")
-        image, mask = read_image(image_path, self.channels, self.white), self.labels(mask_path)
+        image, peak = read_with_peak(image_path, self.channels, self.white)
+        mask = self.labels(mask_path)
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise UserError(
                 f"{mask_path}: {mask_width}x{mask_height}, but its image is {width}x{height}; draw it on this image"
                 + " as its EXIF turns it" * ((mask_width, mask_height) == (height, width))
             )
-        return Sample(image, mask, name)
+        return Sample(image, mask, name, peak)
 
     def image_file(self, index: int) -> Path | None:
         """Where the image of a sample lies."""
@@ -189,7 +190,7 @@ def existing(root: str | None) -> Path:
     if root is None:
         raise UserError("data.root: not set; give the folder of the data set, data.root=/path")
     if not Path(root).is_dir():
-        raise UserError(f"data.root={root}: no such folder")
+        raise UserError(f"data.root={root}: {'a file and not a' if Path(root).exists() else 'no such'} folder")
     return Path(root)
 
 

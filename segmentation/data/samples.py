@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,6 +25,9 @@ class Sample(NamedTuple):
     image: Pixels  # [H, W, C], RGB unless `data.channels` says otherwise
     mask: Pixels  # [H, W], class indices or the ignore index
     name: str
+    peak: int | None = (
+        None  # stored in the image's file, at most, where it is of 16 bits and nothing says what is white
+    )
 
 
 class Reader(Protocol):
@@ -83,6 +87,11 @@ class EvaluationSamples(Dataset[Item]):
             return to_item(resize_image(sample.image, self.size), np.full_like(sample.mask, self.void), UNCOUNTED)
         sample = self.reader[key[1]]
         return to_item(resize_image(sample.image, self.size), sample.mask, key[1])
+
+
+def count_labels(mask: Pixels) -> npt.NDArray[np.int64]:
+    """Pixels of each label 0...255 in a mask."""
+    return np.bincount(mask.ravel(), minlength=256)
 
 
 def to_item(image: Any, mask: Any, index: int) -> Item:

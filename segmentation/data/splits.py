@@ -8,7 +8,9 @@ from typing import Any
 from hydra.utils import get_class
 
 from segmentation.data.cache import cached, find_store
+from segmentation.data.cached import CachedReader
 from segmentation.data.channels import check_form
+from segmentation.data.checks import check_depth
 from segmentation.data.folds import Folds, find_sources, thin_out
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError, nearest
@@ -116,6 +118,8 @@ class Splits:
                 self._whole[source] = reader
             check_form(reader, self.config["channels"])
             reader.check()
+            if isinstance(reader, CachedReader):  # others have been read by now, and looked at
+                check_depth(reader, source, reader.peaks)
         self._readers.clear()
 
     def group(self, names: Sequence[str], *, strict: bool = False) -> list[str] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from segmentation.data.samples import Sample
 from segmentation.data.scenes import CLASSES, Scene
 from segmentation.errors import UserError
+from segmentation.ranges import sides
 
 MOST = 10_000_000  # scenes of a split
 
@@ -41,8 +42,13 @@ class SyntheticReader:
     ) -> None:
         if num_classes != len(CLASSES):
             raise UserError(f"data.classes: the synthetic scenes have the {len(CLASSES)} classes {CLASSES}")
-        if not isinstance(size, list | None) or size is None or size[0] < 32 or size[1] < 48:
-            raise UserError(f"data.size={size}: a scene is at least 32 pixels high and 48 wide")
+        if size is None or not sides().fits(size) or size[0] < 32 or size[1] < 48:
+            raise UserError(
+                f"data.reader.size={size}: give [height,width] of a scene, at least 32 pixels high and 48 wide; it is "
+                "data.size where nothing else is said"
+            )
+        if type(seed) is not int or seed < 0:
+            raise UserError(f"data.reader.seed={seed}: give a whole number from 0")
         self.split, self.count, self.seed = split, int(listing), seed
         self.height, self.width = size
         self.ignore_index = ignore_index
@@ -52,7 +58,7 @@ class SyntheticReader:
     @classmethod
     def exists(cls, *, split: str, listing: int | None, **_: Any) -> bool:
         """Whether there are any scenes of this split."""
-        if not isinstance(listing, int | None) or not 0 <= (listing or 0) <= MOST:
+        if isinstance(listing, bool) or not isinstance(listing, int | None) or not 0 <= (listing or 0) <= MOST:
             raise UserError(f"data.splits.{split}={listing}: give the number of scenes, at most {MOST:,}")
         return bool(listing)
 

@@ -15,11 +15,12 @@ from PIL import Image
 
 from segmentation.data.channels import visible
 from segmentation.data.images import FORMATS, read_deep
-from segmentation.data.samples import Reader
+from segmentation.data.samples import Reader, count_labels
 from segmentation.errors import UserError
 
 THUMB = 16  # rows and columns of the grey thumbnails that are compared
 Colour = tuple[int, ...]
+Levels = tuple[tuple[float, float], ...]  # of each channel, in 0...1: the mean of its values, and of their squares
 
 
 @dataclass
@@ -30,8 +31,10 @@ class Fact:
         problem: why it cannot be used, in one line; all that follows is then empty.
         size: height and width.
         pixels: of each label 0...255.
-        digest: of the image's pixels, equal for equal images.
+        digest: of what the image's file stores, equal for equal images.
+        peak: of the image, as `Sample` has it.
         peaks: the largest stored value of each channel, where the image's file is of 16 bits.
+        levels: of the image, as the network sees it.
         thumb: grey thumbnail of mean 0 and length 1, or all 0 for an image of one colour, float32 [THUMB * THUMB].
         palette: colour of each label that occurs, where the mask has a palette.
     """
@@ -42,7 +45,9 @@ class Fact:
     size: tuple[int, int] = (0, 0)
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     digest: str = ""
+    peak: int | None = None
     peaks: tuple[int, ...] = ()
+    levels: Levels = ()
     thumb: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(THUMB * THUMB, np.float32))
     palette: dict[int, Colour] = field(default_factory=dict)
 
@@ -74,25 +79,40 @@ def examine(reader: Reader, split: str, index: int) -> Fact:
     Raises:
         UserError: if it cannot be used.
     """
-    image, mask, name = reader[index]
+    sample = reader[index]
+    image, mask = sample.image, sample.mask
+    deep = read_stored(reader, index, image.shape[2])
+    stored = image if deep is None else deep  # images that `data.white` makes too dark are not therefore the same
     mask_file = reader.mask_file(index)
     return Fact(
         split,
-        name,
+        sample.name,
         size=(mask.shape[0], mask.shape[1]),
-        pixels=np.bincount(mask.ravel(), minlength=256),
-        digest=hashlib.sha256(image.tobytes() + repr(image.shape).encode()).hexdigest(),
-        peaks=find_peaks(reader, index, image.shape[2]),
-        thumb=thumbnail(visible(image)),
+        pixels=count_labels(mask),
+        digest=hashlib.sha256(stored.tobytes() + repr((stored.shape, stored.dtype.str)).encode()).hexdigest(),
+        peak=sample.peak,
+        peaks=() if deep is None else tuple(deep.max((0, 1)).tolist()),
+        levels=tuple(find_levels(np.ascontiguousarray(image[..., channel])) for channel in range(image.shape[2])),
+        thumb=thumbnail(visible(image if deep is None else stretch(deep))),
         palette=read_palette(mask_file) if mask_file else {},
     )
 
 
-def find_peaks(reader: Reader, index: int, channels: int) -> tuple[int, ...]:
-    """The largest stored value of each channel of an image of 16 bits; none for others, and for images without file."""
+def read_stored(reader: Reader, index: int, channels: int) -> npt.NDArray[Any] | None:
+    """What is stored of an image of 16 bits; None for others, and for images without file."""
     file = reader.image_file(index) if hasattr(reader, "image_file") else None  # a reader from elsewhere may have none
-    deep = read_deep(file, channels) if file else None
-    return () if deep is None else tuple(deep.max((0, 1)).tolist())
+    return read_deep(file, channels) if file else None
+
+
+def find_levels(channel: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """The mean of a channel's values [H, W], in 0...1, and of their squares."""
+    mean, deviation = (float(value[0, 0]) / 255 for value in cv2.meanStdDev(channel))
+    return mean, deviation**2 + mean**2
+
+
+def stretch(deep: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Values of 16 bits as bytes, the largest as 255."""
+    return np.asarray(deep.astype(np.float32) * (255 / max(1, int(deep.max()))), np.uint8)
 
 
 def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

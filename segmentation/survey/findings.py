@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from segmentation.data.checks import BINARY, VOID
+from segmentation.data.checks import BINARY, VOID, find_darkness
 from segmentation.survey.duplicates import nearly_the_same, same
 from segmentation.survey.facts import Colour, Fact
 
 SHOWN = 5  # examples of each finding in the terminal; the JSON has all
-DARK = 14  # bits: who stores no more in 16 does so by the camera's depth, and not because the scenes are dark
 ODD = 0.02  # share of a label's masks that may have another palette colour without a word
 
 
@@ -134,15 +133,16 @@ def sizes(survey: Survey) -> list[Finding]:
 
 
 def darkness(survey: Survey) -> list[Finding]:
-    """Images of 16 bits that use few of them, so that all is dark, or that `data.white` cuts off."""
-    deep = [fact for fact in survey.facts if fact.peaks]
-    if not deep:
-        return []
-    peak = max(max(fact.peaks) for fact in deep)
+    """Images of 16 bits that use few of them, so that all is dark or even black, or that `data.white` cuts off."""
+    facts = [fact for fact in survey.facts if fact.problem is None]
     if survey.white is None:
-        bits = max(1, peak.bit_length())
-        message = f"{len(deep)} images of 16 bits store {peak} at most, which is dark; set data.white={2**bits - 1}"
-        return [Finding("dark", False, message, [])] if bits <= DARK else []
+        darkness = find_darkness([fact.peak for fact in facts])
+        if darkness is None:
+            return []
+        brightest = facts[darkness.brightest]
+        return [Finding("dark", darkness.black, darkness.text(f"{brightest.split}/{brightest.name}"), [])]
+    deep = [fact for fact in facts if fact.peaks]
+    peak = max((max(fact.peaks) for fact in deep), default=0)
     cut = [fact.name for fact in deep if (np.array(fact.peaks) > survey.white).any()]
     message = f"{len(cut)} images store more than data.white, up to {peak}, which becomes 1.0"
     return [Finding("cut off", False, message, cut)] if cut else []

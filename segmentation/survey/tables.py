@@ -1,7 +1,7 @@
 """A survey as JSON and as tables."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from segmentation.runfiles import write_json
 from segmentation.survey.findings import Finding, Survey
+from segmentation.survey.levels import normalisation
 from segmentation.survey.weights import class_weights, labelled_where_present
 
 
@@ -35,15 +36,21 @@ def as_json(survey: Survey, findings: Sequence[Finding], folder: Path) -> dict[s
                 for label, name in enumerate(survey.classes)
             },
         }
-    training = "train" if "train" in splits else survey.splits[0]
-    weights = class_weights(survey.pixels(training)[:count], labelled_where_present(survey.of(training), count))
-    content = {"splits": splits, "class_weights": weights, "findings": [asdict(finding) for finding in findings]}
+    content = {"splits": splits, **propose(survey), "findings": [asdict(finding) for finding in findings]}
     write_json(folder / "check.json", content)
     return content
 
 
+def propose(survey: Survey) -> dict[str, Any]:
+    """What a training could be told, by its own split where there is one; None for what nothing is known of."""
+    training = "train" if "train" in survey.splits else survey.splits[0]
+    facts, pixels = survey.of(training), survey.pixels(training)[: len(survey.classes)]
+    weights = class_weights(pixels, labelled_where_present(facts, len(pixels))) if pixels.any() else None
+    return {"class_weights": weights, "normalisation": normalisation(facts)}
+
+
 def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
-    """Print it: the splits, the classes, the findings, and the weights proposed."""
+    """Print it: the splits, the classes, the findings, and what is proposed."""
     console = Console(highlight=False)
     splits = content["splits"]
     table = Table("split", "images", "unreadable", "sizes", "void", box=None, header_style="bold", pad_edge=False)
@@ -64,13 +71,32 @@ def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]
             for split in splits.values()
             for text in (f"{100 * split['classes'][name]['share']:.2f} %", str(split["classes"][name]["images"]))
         ]
-        table.add_row(escape(name), f"{content['class_weights'][label]:.3g}", *cells)
+        weight = f"{content['class_weights'][label]:.3g}" if content["class_weights"] else ""
+        table.add_row(escape(name), weight, *cells)
     console.print(table, "")
     for finding in findings:
         colour, word = ("red", "error") if finding.error else ("yellow", "warning")
         console.print(f"[bold {colour}]{word}[/] {escape(finding.text())}", soft_wrap=True)
     if not findings:
         console.print("[green]nothing found[/]")
-    weights = ",".join(f"{weight:g}" for weight in content["class_weights"])
-    console.print(f"\nmedian-frequency weights: 'loss.class_weights=[{weights}]'", soft_wrap=True)
+    for line in proposals(content):
+        console.print(escape(line), soft_wrap=True)
     return content
+
+
+def proposals(content: dict[str, Any]) -> Iterator[str]:
+    """The words that tell a training what was found."""
+    if content["class_weights"]:
+        yield f"\nmedian-frequency weights, which loss=cross_entropy takes: {override('loss.class_weights', content)}"
+        yield (
+            "(loss=boundary and loss=combined take them as loss.terms.cross_entropy.class_weights; no other loss does)"
+        )
+    if content.get("normalisation"):
+        words = " ".join(override(f"data.{key}", content["normalisation"]) for key in ("mean", "std"))
+        yield f"\nmean and std of these images, in place of ImageNet's: {words}"
+
+
+def override(key: str, values: Mapping[str, Sequence[float]]) -> str:
+    """An override with a list, quoted for the shell."""
+    listed = ",".join(f"{value:g}" for value in values[key.rpartition(".")[2]])
+    return f"'{key}=[{listed}]'"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from segmentation.errors import UserError
 
 LEDGER = "ledger.jsonl"
 # Where a run's files and data lie, and how it is started, leave the job the same.
@@ -62,16 +62,27 @@ class Ledger:
         lines = []
         for text in self.path.read_text().splitlines():
             try:
-                lines.append(json.loads(text))
-            except ValueError:
+                lines.append(dict(json.loads(text)))
+            except (ValueError, TypeError):
                 continue
         return lines
 
     def folders(self) -> dict[str, str]:
         """Identity of each job that was ever planned -> its folder's name; runs without a line speak for themselves."""
-        known = {line["identity"]: line["job"] for line in self.read() if line["event"] == "planned"}
+        known = {line["identity"]: line["job"] for line in self.read() if line.get("event") == "planned"}
         for file in sorted(self.path.parent.glob("*/.hydra/config.yaml")):
             job = file.parent.parent.name
-            if job not in known.values():
-                known.setdefault(identity(yaml.safe_load(file.read_text())), job)
+            if job not in known.values() and (config := configuration(file)) is not None:
+                known.setdefault(identity(config), job)
         return known
+
+
+def configuration(file: Path) -> Mapping[str, Any] | None:
+    """What Hydra saved of a job; None where it was killed over it, so that nobody knows which job it was."""
+    from segmentation.reading import read_yaml  # NumPy with it, which a misspelt word need not wait for
+
+    try:
+        found = read_yaml(file)
+    except UserError:
+        return None
+    return found if isinstance(found, Mapping) else None
