@@ -79,7 +79,10 @@ class History(pl.Callback):
         return {"rows": self.rows, "seconds": self.seconds, "begun": begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        rows = state_dict["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TypeError("History: no rows of scalars")
+        self.rows, self.seconds = rows, float(state_dict["seconds"])
         self._before = state_dict.get("begun", 0.0)
 
 
@@ -117,6 +120,8 @@ class ValidationImages(pl.Callback):
     """
 
     def __init__(self, count: int) -> None:
+        if count < 1:
+            raise UserError(f"callbacks.images.count={count}: give at least 1, or take them out by ~callbacks.images")
         self.count = count
         self._predictions: dict[int, npt.NDArray[np.uint8]] = {}
 

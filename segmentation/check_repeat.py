@@ -12,6 +12,7 @@ from segmentation.apart import train_apart
 from segmentation.cli import command
 from segmentation.config import TrainConfig
 from segmentation.errors import UserError
+from segmentation.whole import write_text
 
 RECIPE = "repeated"  # the name of the configuration that every run is of
 NOT_HERE = {"train": True, "find": None, "ckpt": None, "resume": False}  # with others there is nothing to repeat
@@ -72,7 +73,7 @@ def write_recipe(config: DictConfig, folder: Path) -> None:
     }
     recipe |= {"defaults": ["train_schema", "_self_"], "hydra": {"job": {"name": "train"}}}
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(recipe), folder / f"{RECIPE}.yaml")
+    write_text(folder / f"{RECIPE}.yaml", OmegaConf.to_yaml(OmegaConf.create(recipe)))
 
 
 def conclude(content: dict[str, Any]) -> str:

@@ -24,6 +24,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             except RuntimeError as error:  # torch closes its archive on the way out, fails again, and says less
                 raise refusal(error) or error from error
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a local file, and nothing else: Lightning's own takes whole folders, and addresses of other disks."""
+        if Path(path).is_file():
+            Path(path).unlink()
+
 
 def refusal(error: BaseException) -> OSError | None:
     """The operating system's own error among those before an error."""

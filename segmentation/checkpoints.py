@@ -1,8 +1,8 @@
 """Which checkpoint a run goes on from, and weights out of one. Read as plain data: no pickle is executed."""
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from segmentation.errors import UserError
 from segmentation.reading import read_configuration, read_tensors
+from segmentation.record import check_same
 from segmentation.resuming import position
 from segmentation.slurm import requeued
 from segmentation.sweeps.ledger import is_finished
@@ -53,9 +54,8 @@ def _same_runs(folder: Path) -> Iterator[Path]:
         return
     for path in folder.parent.parent.glob(f"*/*/{LAST}"):
         run = path.parent.parent
-        with contextlib.suppress(UserError):  # one whose configuration is torn is no reason not to begin anew
-            if run != folder and _identity(run) == own:
-                yield run
+        if run != folder and _identity(run) == own:
+            yield run
 
 
 def _finished(run: Path) -> bool:
@@ -67,7 +67,11 @@ def _identity(run: Path) -> Any:
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         return None
-    plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
+    try:
+        plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
+    except UserError as error:  # torn by a kill, since Hydra writes it in place; the other runs are not to suffer
+        log.warning(f"ckpt=auto: leaves {run} out: {error}")
+        return None
     assert isinstance(plain, dict)
     return {key: value for key, value in plain.items() if key not in PLACE}
 
@@ -89,22 +93,60 @@ def load_weights(task: nn.Module, checkpoint: Path | None) -> None:
     task.load_state_dict(content["state_dict"])
 
 
-def check_resumable(task: nn.Module, checkpoint: Path | None) -> tuple[int, int]:
-    """Epoch and batch that a training of this task goes on with.
+def resume_point(
+    task: nn.Module, settings: Mapping[str, Any], checkpoint: Path | None, folder: Path
+) -> tuple[int, int]:
+    """Epoch and batch that the training of a task goes on with, in this folder.
 
     Raises:
-        UserError: unless it can go on from the checkpoint.
+        UserError: unless it can go on from the checkpoint, with these settings.
     """
     if checkpoint is None:
         return 0, 0
     content = read_checkpoint(checkpoint)
+    check_same(settings, content, checkpoint, folder)
     check_weights(task, content, checkpoint)
     if "optimizer_states" not in content:
         raise UserError(f"{checkpoint}: holds weights only; go on from last.ckpt, or test this one with train=false")
-    try:
+    with refusing(checkpoint):
+        check_training(content)
         return position(content["loops"]["fit_loop"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{checkpoint}: does not say where its training was; give another, or begin anew") from error
+
+
+@contextmanager
+def refusing(checkpoint: Path | None, begun: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What goes wrong while a checkpoint is taken up is the checkpoint's fault, as a UserError.
+
+    Args:
+        checkpoint: None where there is none.
+        begun: whether it has been taken up.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+        if checkpoint is None or begun():
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{checkpoint}: not as a training leaves it ({reason}); remove it to begin anew") from error
+
+
+def check_training(content: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless these can be the parts of a training's state, which Lightning takes as they are."""
+    for part in ("optimizer_states", "lr_schedulers"):
+        if len(content[part]) != 1:
+            raise ValueError(f"{part}: {len(content[part])} of them instead of one")
+    if not all(isinstance(state, Mapping) for state in content.get("callbacks", {}).values()):
+        raise ValueError("callbacks: no states")
+    check_counts(content["loops"]["fit_loop"])
+
+
+def check_counts(loop: Any) -> None:
+    """Raise a ValueError unless these are counters, and groups of them."""
+    if isinstance(loop, Mapping):
+        for counts in loop.values():
+            check_counts(counts)
+    elif not isinstance(loop, int) or loop < 0:
+        raise ValueError(f"loops: {loop!r} is no number of batches, steps or epochs")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -121,7 +163,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def check_weights(task: nn.Module, content: dict[str, Any], path: Path) -> None:
     """Raise a UserError unless the checkpoint's tensors are the task's."""
     ours = {name: tuple(value.shape) for name, value in task.state_dict().items()}
-    its = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    its = {name: tuple(getattr(value, "shape", ("no tensor",))) for name, value in content["state_dict"].items()}
     differing = [name for name in ours.keys() | its.keys() if ours.get(name) != its.get(name)]
     if differing:
         raise UserError(f"{path}: of another network than this configuration describes: {min(differing)} for one")

@@ -66,16 +66,19 @@ def settle_cell(
     elif known is None:
         raise UserError(f"lstm.cell=auto: several processes would measure differently; name one of {CANDIDATES}")
     elif known != file:
-        write_json(file, read_json(known))
+        write_json(file, {**read_json(known), "cell": chosen_cell(known)})
     settings["lstm"]["cell"] = chosen_cell(file)
 
 
 def chosen_cell(file: Path) -> str:
-    """The cell that a run's `choice.json` names."""
-    choice = read_json(file)
-    if not isinstance(choice, dict) or choice.get("cell") not in CANDIDATES:
-        raise UserError(f"{file}: names none of {CANDIDATES}; name the cell that was chosen, lstm.cell=...")
-    return str(choice["cell"])
+    """The cell that a run's file names; only one of those that are measured, since a cell's path is imported."""
+    content = read_json(file)
+    cell = content.get("cell") if isinstance(content, dict) else None
+    if cell not in CANDIDATES:
+        raise UserError(
+            f"{file}: names none of the cells that are measured, {', '.join(CANDIDATES)}; remove it, or give lstm.cell"
+        )
+    return str(cell)
 
 
 def shared_choice(settings: dict[str, Any], data: DataModule, folder: Path, trainer: pl.Trainer) -> dict[str, Any]:
@@ -88,11 +91,15 @@ def shared_choice(settings: dict[str, Any], data: DataModule, folder: Path, trai
     device = [device_name(trainer.strategy.root_device), trainer.precision]
     key = hashlib.sha256(json.dumps([*parts, *device], sort_keys=True).encode()).hexdigest()[:16]
     with turn(file):
-        choices: dict[str, Any] = read_json(file) if file.is_file() else {}
+        choices: Any = read_json(file) if file.is_file() else {}
+        if not isinstance(choices, dict):
+            raise UserError(f"{file}: not what a sweep leaves; remove it")
         if key not in choices:
             choices[key] = choose(settings, data, trainer)
             write_json(file, choices)
-    choice: dict[str, Any] = choices[key]
+    choice: Any = choices[key]
+    if not isinstance(choice, dict):
+        raise UserError(f"{file}: not what a sweep leaves; remove it")
     return choice
 
 

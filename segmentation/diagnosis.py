@@ -103,7 +103,7 @@ def report(trainer: pl.Trainer, what: str, samples: list[int], cause: str, step:
 def name_samples(trainer: pl.Trainer, split: str, samples: list[int]) -> str:
     """The image files of some samples of a split, or their names where they have none."""
     reader = data_of(trainer).reader(split)
-    names = [reader.names[index] for index in samples if index >= 0]
+    names = [str(reader.image_file(index) or reader.names[index]) for index in samples if index >= 0]
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 

@@ -18,11 +18,10 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.trainer.states import TrainerFn
 
 from segmentation.checkpoints import LAST
-from segmentation.slurm import mark, requeue
+from segmentation.slurm import AGAIN, mark, requeue
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 STOP = ("SIGTERM", "SIGINT")
-AGAIN = ("SIGUSR1", "SIGUSR2")  # Slurm's before the time is up: plain, and as submitit has it; Windows has neither
 
 
 class Stopped(SystemExit):

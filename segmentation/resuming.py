@@ -6,6 +6,7 @@ epoch it takes for one after its validation, and a validation begun for one half
 """
 
 import random
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ def mend(checkpoint: dict[str, Any], trainer: pl.Trainer) -> None:
     """Change what a trainer has read from a checkpoint, before it makes use of it."""
     trainer.should_stop = checkpoint.get("should_stop", False)  # early stopping had its say before it was written
     mend_progress(checkpoint["loops"]["fit_loop"])
-    mend_places(checkpoint.get("callbacks", {}), trainer)
+    mend_places(checkpoint.setdefault("callbacks", {}), trainer)
 
 
 def mend_progress(loop: dict[str, Any]) -> None:
@@ -70,32 +71,58 @@ def mend_progress(loop: dict[str, Any]) -> None:
     validation["is_last_batch"] = False
 
 
-def mend_places(states: dict[str, dict[str, Any]], trainer: pl.Trainer) -> None:
+def mend_places(states: dict[Any, Any], trainer: pl.Trainer) -> None:
     """Have callbacks find the best checkpoints so far where a run goes on in another folder, or its own was moved:
-    Lightning would forget their scores.
+    Lightning would forget their scores. And nothing else: it removes whatever these states name, a folder with all that
+    is in it, so that a stranger's checkpoint may name no place but the run's own.
 
     Args:
-        states: of the callbacks, changed in place.
+        states: of the callbacks, changed in place; one that is not what the callback left is dropped.
         trainer: about to go on from its `ckpt_path`.
     """
     source = Path(trainer.ckpt_path or "").parent
     for callback in trainer.checkpoint_callbacks:
-        state = states.get(callback.state_key, {})
-        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None or "best_k_models" not in state:
+        if not isinstance(callback, ModelCheckpoint):
             continue
-        folder = Path(callback.dirpath)
-        missing = [path for path in map(Path, state["best_k_models"]) if not (folder / path.name).is_file()]
+        states.pop(type(callback), None)  # of Lightning's early versions
+        state = moved(states.pop(callback.state_key, None), callback)
+        if state is None:
+            continue
+        folder = Path(callback.dirpath or "")
+        missing = [path for path in map(Path, state["best_k_models"]) if not path.is_file()]
         if not all((source / path.name).is_file() for path in missing):
             continue  # it begins anew to look for the best
         for path in missing if trainer.is_global_zero else ():
             with whole(folder / path.name) as partial:
                 shutil.copyfile(source / path.name, partial)
-        state["best_k_models"] = {
-            str(folder / Path(path).name): score for path, score in state["best_k_models"].items()
-        }
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[key] = str(folder / Path(state[key]).name) if state[key] else state[key]
-        state["dirpath"] = callback.dirpath
+        states[callback.state_key] = state
+
+
+def moved(state: Any, callback: ModelCheckpoint) -> dict[str, Any] | None:
+    """What a callback left, every file of it in the callback's own folder; None where it left no such thing."""
+    if not isinstance(state, dict) or callback.dirpath is None or not isinstance(state.get("best_k_models"), dict):
+        return None
+    folder = Path(callback.dirpath)
+    paths = {key: state.get(key) or "" for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+    scores = {key: state.get(key) for key in ("best_model_score", "current_score", "kth_value")}
+    best = state["best_k_models"]
+    if not all(file_name(path) for path in best) or not all(path == "" or file_name(path) for path in paths.values()):
+        return None
+    if not all(value is None or isinstance(value, Tensor | float) for value in (*scores.values(), *best.values())):
+        return None
+    return {
+        "monitor": callback.monitor,
+        "dirpath": callback.dirpath,
+        "best_k_models": {str(folder / file_name(path)): score for path, score in best.items()},
+        **{key: str(folder / file_name(path)) if path else "" for key, path in paths.items()},
+        **scores,
+    }
+
+
+def file_name(path: Any) -> str:
+    """The last part of a checkpoint's path, of Windows as well; empty where it is no checkpoint's."""
+    found = re.fullmatch(r"(?:.*[/\\])?([^/\\:]+\.ckpt)", path, re.DOTALL) if isinstance(path, str) else None
+    return found[1] if found else ""
 
 
 def summed_gradients(module: nn.Module, trainer: pl.Trainer) -> dict[str, Tensor]:

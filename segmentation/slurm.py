@@ -8,6 +8,7 @@ from pathlib import Path
 from segmentation.whole import remove
 
 log = logging.getLogger(__name__)
+AGAIN = ("SIGUSR1", "SIGUSR2")  # its signals before the time is up: plain, and as submitit has it; Windows has neither
 MARK = ".requeued"  # in a run's folder: its job is about to be started again
 
 

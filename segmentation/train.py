@@ -59,15 +59,16 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     import pytorch_lightning as pl
 
     from segmentation.callbacks import FinalScores, History
-    from segmentation.checkpoints import best_weights, check_resumable, load_weights
+    from segmentation.checkpoints import best_weights, load_weights, refusing, resume_point
     from segmentation.choice import settle_cell
     from segmentation.data.module import DataModule
     from segmentation.guard import FiniteNumbers
     from segmentation.interruption import Interruption
     from segmentation.models.files import META, save_model
+    from segmentation.record import Record
     from segmentation.runfiles import TestFiles
     from segmentation.targets import build
-    from segmentation.trainer import build_trainer
+    from segmentation.trainer import build_trainer, check_monitors, lightnings_words
 
     training, testing = settings["train"], settings["test"]
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
@@ -75,7 +76,14 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     history = History(folder)
     if not training:
         history.read()
-    callbacks = [FiniteNumbers(), history, *build(settings["callbacks"], "callbacks").values()]
+    record = Record(settings, folder)
+    callbacks = [
+        FiniteNumbers(),
+        record,
+        history,
+        *build(settings["callbacks"], "callbacks").values(),
+    ]
+    check_monitors(callbacks)
     final = FinalScores(describe(settings))
     interruption = Interruption(folder)
     callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
@@ -86,9 +94,14 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     task = build_task(settings, data)
     data.prepare(*(["train", "val"] if training else []), *([data.test_split] if testing else []))
     if training:
-        data.begun = check_resumable(task, checkpoint)
+        data.begun = resume_point(task, settings, checkpoint, folder)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        with interruption.listening(), resumable(folder):
+        with (
+            interruption.listening(),
+            resumable(folder),
+            lightnings_words(lambda: record.begun),
+            refusing(checkpoint, lambda: record.begun),
+        ):
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):

@@ -79,7 +79,9 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """At the end, the figures that tests measured: what they gave to `record` and `record_property`."""
+    """At the end, the figures that tests measured: what they gave to `record` and `record_property`; after all tests,
+    the slow ones included, how many each file holds and how long they took.
+    """
     tries = config.stash.get(FIGURES, {})
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     figures = [(name, value) for report in reports for name, value in report.user_properties]
@@ -89,3 +91,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{what:<50} {count:>5} tries" + (f" {seconds:>8.0f} s" if seconds else ""))
     for name, value in figures:
         terminalreporter.write_line(f"{name}: {value}")
+    if "or not slow" in config.option.markexpr:
+        terminalreporter.section("by file")
+        calls = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+        for file in sorted({report.location[0] for report in calls}):
+            mine = [report for report in calls if report.location[0] == file]
+            seconds = sum(report.duration for report in mine)
+            terminalreporter.write_line(f"{file:<50} {len(mine):>5} tests {seconds:>8.0f} s")

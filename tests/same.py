@@ -12,7 +12,7 @@ from segmentation.checkpoints import LAST
 def timeless(state: Any) -> Any:
     """A checkpoint's content without times, and without a counter that only says whether a validation was repeated."""
     if isinstance(state, Mapping):
-        left_out = ("seconds", "begun", "dirpath", "epoch_loop.val_loop.batch_progress")
+        left_out = ("seconds", "begun", "dirpath", "files", "epoch_loop.val_loop.batch_progress")
         return {key: timeless(value) for key, value in state.items() if key not in left_out}
     return [timeless(value) for value in state] if isinstance(state, list | tuple) else state
 

@@ -23,12 +23,15 @@ FOLDER = "FAULTY_FOLDER"  # where a fault is to happen
 PLACE = (
     "INTERRUPTED_AT"  # where a process is to send itself a signal: name of the place, how often, number of the signal
 )
+GROUP = "INTERRUPTED_TOGETHER"  # with what it has started, as a terminal and Slurm do
 
 
 def strike() -> None:
     """In the process of a training: send it a signal when it has come to a place so many times."""
     from segmentation.task import Task
 
+    if GROUP in os.environ:
+        os.setpgid(0, 0)  # without the tests
     places: dict[str, tuple[Any, str]] = {
         "training": (Task, "training_step"), "validation": (Task, "validation_step"), "write": (os, "fsync"),
         "rename": (Path, "replace"), "saving": (os, "fsync")}  # fmt: skip
@@ -42,7 +45,9 @@ def strike() -> None:
     def counted(*arguments: Any, **keywords: Any) -> Any:
         nonlocal left
         left -= 1
-        if left == 0:
+        if left == 0 and GROUP in os.environ:
+            os.killpg(0, int(number))
+        elif left == 0:
             os.kill(os.getpid(), int(number))
         return original(*arguments, **keywords)
 

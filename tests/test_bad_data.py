@@ -20,6 +20,7 @@ from segmentation.data.module import DataModule
 from segmentation.errors import UserError
 from segmentation.predict import predict
 from tests import settings
+from tests.conftest import Record
 from tests.corpus import images, lists, masks
 from tests.corpus.kinds import Place, Reads, Refused, labels, picture
 
@@ -144,5 +145,6 @@ def test_predict_reads_or_refuses(kind: str, model: Path, tmp_path: Path) -> Non
         assert_pixels(read_image(place.image), expected)
 
 
-def test_there_are_at_least_forty_kinds() -> None:
+def test_there_are_at_least_forty_kinds(record_property: Record) -> None:
     assert len(EVERY) >= 40
+    record_property("kinds of bad data", len(EVERY))

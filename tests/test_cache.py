@@ -1,5 +1,6 @@
 """The cache of decoded samples: the same samples as without, never stale, never half, never more than it may hold."""
 
+import json
 import logging
 import os
 import pickle
@@ -104,8 +105,18 @@ def test_a_bad_file_is_named_and_nothing_is_left(data: Path, store: Store) -> No
 def test_a_torn_cache_is_made_again(data: Path, store: Store) -> None:
     cached(files(data), store, "reading")
     (file,) = store.folder.glob("*.samples")
-    file.write_bytes(file.read_bytes()[:-1])
-    assert len(cached(files(data), store, "reading")[2].image) == 12
+    content, index = file.read_bytes(), file.with_suffix(".json")
+    said = json.loads(index.read_text())
+    spoilt: list[tuple[bytes, dict[str, Any]]] = [(content[:-1], said), (bytes(len(content)), said)]
+    spoilt += [(content, said | {key: value}) for key, value in (
+        ("channels", 3.0), ("seen", [300]), ("sizes", said["sizes"][:-1]), ("peaks", []), ("check_sum", 1), ("seen", 5),
+    )]  # fmt: skip
+    for samples, words in spoilt:
+        file.write_bytes(samples)
+        index.write_text(json.dumps(words))
+        again = cached(files(data), store, "reading")
+        assert len(again[2].image) == 12
+        assert (file.read_bytes(), json.loads(index.read_text())) == (content, said)
 
 
 def test_absent_classes_are_told_with_and_without_a_cache(

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from segmentation.checkpoints import check_resumable, find_checkpoint
+from segmentation.checkpoints import find_checkpoint, resume_point
 from segmentation.data.download import download
 from segmentation.data.patterns import Pattern
 from segmentation.errors import UserError
@@ -171,8 +171,8 @@ def test_a_checkpoint_that_says_nothing_of_its_training_is_named(tmp_path: Path)
     without: list[dict[str, Any]] = [{}, {"loops": 3}, {"loops": {"fit_loop": {}}}]
     for loops in without:
         torch.save({"state_dict": task.state_dict(), "optimizer_states": [], **loops}, file)
-        with pytest.raises(UserError, match=f"{file}: does not say where its training was; give another, or begin"):
-            check_resumable(task, file)
+        with pytest.raises(UserError, match=f"{file}: not as a training leaves it"):
+            resume_point(task, {}, file, tmp_path)
 
 
 @pytest.mark.parametrize("files", ["x", 3, ["x"], {"url": "x"}])

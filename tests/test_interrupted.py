@@ -97,15 +97,17 @@ def test_killed_and_told_to_stop_it_ends_with_the_same_weights(straight: Straigh
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_random(kind: str, straight: Straight, tmp_path: Path, record: Record) -> None:
-    folder, draw, begun = tmp_path / "run", random.Random(kind), time.monotonic()
+    folder, draw, begun, kills = tmp_path / "run", random.Random(kind), time.monotonic(), 0
     for place in PLACES:
         if kill(kind, folder, place, draw.randint(1, 5), seconds=draw.uniform(0.2, 2.0)):
             record(f"kill -9, {place}")
+            kills += 1
         if (folder / "model.json").exists():  # it came to its end: another one
             assert_same(straight(kind), folder)
             folder = folder.with_name(f"{folder.name}_")
     go_on(kind, folder)
     assert_same(straight(kind), folder)
+    assert kills >= 6  # thirty over all kinds
     record("kill -9 and resumed", time.monotonic() - begun)
 
 

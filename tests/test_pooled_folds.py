@@ -1,4 +1,4 @@
-"""Sweeps over folds: every image counted once, the seed as the unit, and how often chance alone would make a claim."""
+"""Sweeps over folds: every image counted once in a deal, and the seed as the unit."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from segmentation.analysis.findings import as_row, folds_sentence, judge, senten
 from segmentation.analysis.folds import pool_folds
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
-from segmentation.analysis.statistics import decide, paired_difference
+from segmentation.analysis.statistics import paired_difference
 from segmentation.errors import UserError
 from segmentation.report import find_samples
 from segmentation.train import train
@@ -22,12 +22,14 @@ from tests.conftest import Compose
 from tests.made_up import CLASSES, COLOURS, make_run
 
 FOLDS, IMAGES, PIXELS = 3, 2, 72
-SWEEPS = 2000
 
 
-def write_fold(folder: Path, lstm: str, seed: int, fold: int, **changes: Any) -> None:
-    """A run tested on two images of its fold, the second three times as large."""
-    data = {"name": "toy", "classes": CLASSES, "colours": COLOURS, "ignore_index": 255, "folds": FOLDS, "fold": fold}
+def write_fold(
+    folder: Path, lstm: str, seed: int, fold: int, *, deal: int = 0, of: int | None = None, **changes: Any
+) -> None:
+    """A run tested on two images of its fold, or of fold `of`, the second three times as large."""
+    data = {"name": "toy", "classes": CLASSES, "colours": COLOURS, "ignore_index": 255, "folds": FOLDS, "fold": fold,
+            "fold_seed": deal}  # fmt: skip
     shift = {"none": 0, "zigzag": 4 + fold + seed}[lstm]
     right = np.array([40 + 5 * fold + seed + shift, 3 * (50 - 4 * fold + shift)])
     wrong = np.array([PIXELS, 3 * PIXELS]) - right
@@ -38,8 +40,10 @@ def write_fold(folder: Path, lstm: str, seed: int, fold: int, **changes: Any) ->
         "per_class": {name: {} for name in CLASSES}, "confusion_matrix": confusion.sum(0).tolist(),
     }  # fmt: skip
     make_run(folder, lstm, seed, right.sum() / (4 * PIXELS), config={"data": data}, **metrics | changes)
-    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([f"lstm={lstm}", f"data.fold={fold}"]))
-    names = [f"f{fold}_{image}" for image in range(IMAGES)]
+    (folder / ".hydra" / "overrides.yaml").write_text(
+        json.dumps([f"lstm={lstm}", f"data.fold={fold}", f"data.fold_seed={deal}"])
+    )
+    names = [f"f{fold if of is None else of}_{image}" for image in range(IMAGES)]
     np.savez(folder / "confusion.npz", confusion=confusion, names=np.array(names))
     for name in names:
         pictures.save_mask(folder / "predictions" / f"{name}.png", np.full((8, 9), fold, np.uint8), COLOURS)
@@ -114,7 +118,7 @@ def test_a_seed_that_lacks_a_fold_is_left_out_and_named(sweep: Path) -> None:
     for number in range(3):
         for lstm in ("none", "zigzag"):
             (sweep / f"{lstm}{number}{number}" / "metrics.json").unlink(missing_ok=True)
-    with pytest.raises(UserError, match=r"no seed has finished all of \[0, 1, 2\]"):
+    with pytest.raises(UserError, match=r"no seed has finished all of data.fold=0,1,2; give every seed the same"):
         pool_folds(find_runs(sweep)[0])
 
 
@@ -135,54 +139,60 @@ def test_runs_of_one_fold_or_none_stay_as_they_are(tmp_path: Path) -> None:
         write_fold(tmp_path / f"a{seed}", "none", seed, 1)
     runs = find_runs(tmp_path)[0]
     assert pool_folds(runs) == (runs, [])
-    for fold in range(2):  # tested on a split of the data set's own
-        write_fold(tmp_path / f"b{fold}", "none", 5 + fold, fold, split="test", files_hash="same")
-    runs = [run for run in find_runs(tmp_path)[0] if run.metrics["split"] == "test"]
-    assert pool_folds(runs) == (runs, [])
 
 
-def test_pooled_seeds_claim_in_five_percent_where_every_run_as_a_seed_claims_far_more() -> None:
-    """Two networks alike, trained at 5 seeds on 5 folds: a seed's trainings start alike, and a fold's see the same
-    images, so their differences depend on one another.
-    """
-    rng = np.random.default_rng(5)
-    pooled = single = 0
-    for _ in range(SWEEPS):
-        fold = rng.normal(0, 1, 5)
-        differences = (fold - fold.mean())[None] + rng.normal(0, 1, (5, 1)) + rng.normal(0, 1, (5, 5))
-        pooled += decide([differences.mean(1).tolist()])[0].corrected.excludes_zero
-        single += decide([differences.ravel().tolist()])[0].corrected.excludes_zero
-    assert 0.035 <= pooled / SWEEPS <= 0.065
-    assert single / SWEEPS > 0.1
+def test_folds_that_no_run_held_out_are_named(sweep: Path) -> None:
+    for lstm in ("none", "zigzag"):
+        for seed in range(3):
+            (sweep / f"{lstm}{seed}1" / "metrics.json").unlink()
+    pair, missing = pair_of(sweep)
+    assert pair.seeds == [0, 1, 2]
+    assert missing == ["data.fold=1 of data.folds=3, which no run held out"]
 
 
-@pytest.mark.parametrize("folds", [3, 5, 10])
-def test_the_interval_over_folds_allows_for_shared_training_images(folds: int) -> None:
-    """Differences that correlate by the share of a fold in all images, as the correction supposes."""
-    rng = np.random.default_rng(folds)
-    common = rng.normal(0, np.sqrt(1 / folds), (SWEEPS, 1))
-    differences = common + rng.normal(0, np.sqrt(1 - 1 / folds), (SWEEPS, folds))
-    missed = {
-        overlap: np.mean([paired_difference(row, overlap=overlap).excludes_zero for row in differences.tolist()])
-        for overlap in (0.0, 1 / (folds - 1))
-    }
-    assert missed[0.0] > 0.08
-    assert 0.035 <= missed[1 / (folds - 1)] <= 0.065
+def test_deals_are_pooled_as_well(sweep: Path) -> None:
+    """The same six images, dealt anew: every image is tested twice, by networks of the same seed."""
+    once = {run.seed: run for run in pair_of(sweep)[0].base.runs}
+    for lstm in ("none", "zigzag"):
+        for seed in range(3):
+            for fold in range(FOLDS):
+                write_fold(sweep / f"{lstm}{seed}{fold}b", lstm, seed, fold, deal=4, files_hash=f"again {fold}")
+    pair, missing = pair_of(sweep)
+    assert (missing, pair.seeds, pair.num_folds) == ([], [0, 1, 2], 2 * FOLDS)
+    assert len(pair.fold_differences("pixel_accuracy")) == 2 * FOLDS
+    run = pair.base.by_seed()[1]
+    counted, before = run.confusions(), once[1].confusions()
+    assert counted is not None
+    assert before is not None
+    assert counted.names == before.names
+    np.testing.assert_array_equal(counted.confusion, 2 * before.confusion)
+    assert run.metrics["num_images"] == once[1].metrics["num_images"] == 6
+    assert run.metrics["pixel_accuracy"] == pytest.approx(once[1].metrics["pixel_accuracy"])
+    (finding,) = judge([pair])
+    assert "3 seeds, 6 folds pooled at each" in sentence(finding)
+    assert "6 images held out in 6 folds of 2 deals" in " ".join(write_report(sweep, None).read_text().split())
+    (sweep / "zigzag12b" / "metrics.json").unlink()
+    assert pair_of(sweep)[1] == ["seed 1 of zigzag10 lacks data.fold_seed=4 data.fold=2"]
 
 
-def test_seeds_do_not_speak_for_other_images_and_folds_do() -> None:
-    """Two networks alike over all data sets, of which each favours one of them: at all seeds, so that seeds cannot see
-    it. The seeds' means in each fold then hold their noise as well, for which the correction makes the interval wide.
-    """
-    rng = np.random.default_rng(9)
-    seeds = folds = 0
-    for _ in range(SWEEPS):
-        images = rng.normal(0, np.sqrt(0.2)) + rng.normal(0, np.sqrt(0.8), 5)
-        differences = images[None] + rng.normal(0, 1, (5, 5))
-        seeds += paired_difference(differences.mean(1).tolist()).excludes_zero
-        folds += paired_difference(differences.mean(0).tolist(), overlap=1 / 4).excludes_zero
-    assert seeds / SWEEPS > 0.3  # which is why the sentence says of which images it speaks
-    assert folds / SWEEPS <= 0.06
+def test_folds_with_a_test_of_their_own_are_one_network_each_seed(tmp_path: Path) -> None:
+    for lstm in ("none", "zigzag"):
+        for seed in range(3):
+            for fold in range(FOLDS):
+                write_fold(tmp_path / f"{lstm}{seed}{fold}", lstm, seed, fold, split="test", files_hash="same", of=0)
+    pair, missing = pair_of(tmp_path)
+    assert (missing, pair.seeds, pair.num_folds) == ([], [0, 1, 2], FOLDS)
+    assert pair.fold_differences("pixel_accuracy") == []  # all were tested on the same images: no sample of others
+    run = pair.base.by_seed()[2]
+    counted = run.confusions()
+    assert counted is not None
+    assert (counted.names, run.metrics["num_images"]) == (["f0_0", "f0_1"], IMAGES)
+    assert counted.confusion.sum() == FOLDS * 4 * PIXELS
+    (finding,) = judge([pair])
+    assert finding.folds is None
+    assert "3 seeds, 3 folds pooled at each" in sentence(finding)
+    text = " ".join(write_report(tmp_path, None).read_text().split())
+    assert "2 images of the split “test”, tested by the networks of 3 folds" in text
 
 
 @pytest.mark.slow

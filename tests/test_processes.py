@@ -54,12 +54,18 @@ def test_a_process_without_images_gets_one_that_does_not_count() -> None:
     assert [list(EvaluationSampler(2, rank, 3)) for rank in range(3)] == [[(0, 0)], [(0, 1)], [(0, UNCOUNTED)]]
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of a training by one process, and by two."""
+    one, two = (tmp_path_factory.mktemp(name) / "run" for name in ("one", "two"))
     for folder, arguments in ((one, ()), (two, TWO)):
         done = train(f"hydra.run.dir={folder}", *arguments)
         assert done.returncode == 0, done.stderr[-3000:]
+    return one, two
+
+
+def test_two_processes_train_as_one(one_and_two: tuple[Path, Path]) -> None:
+    one, two = one_and_two
     first, second = (load_file(folder / "model.safetensors") for folder in (one, two))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5, msg=name)
@@ -68,7 +74,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert rows[1][key] == pytest.approx(rows[0][key], rel=1e-4), key
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
 
-    best = one / "checkpoints" / "best.ckpt"
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one_to_the_last_bit(one_and_two: tuple[Path, Path], tmp_path: Path) -> None:
+    best = one_and_two[0] / "checkpoints" / "best.ckpt"
     for splits in ("data.splits={train:8,val:3,test:5}", "data.splits={train:8,val:3,test:1}"):
         for folder, arguments in ((tmp_path / "test_one", ()), (tmp_path / "test_two", TWO)):
             done = train("train=false", f"ckpt={best}", f"hydra.run.dir={folder}", splits, *arguments)

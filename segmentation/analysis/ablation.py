@@ -15,6 +15,7 @@ from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, folds_sentence, points, sentence
 from segmentation.analysis.statistics import Difference, mean_and_spread
 from segmentation.markdown import as_text
+from segmentation.whole import whole, write_text
 
 HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "mean accuracy %", "parameters", "training",
           "Δ accuracy (points)", "Δ mean IoU (points)"]  # fmt: skip
@@ -117,13 +118,13 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
     if findings:
         text.write(f"## Differences\n\n{markdown(FINDINGS, finding_rows(findings))}\n")
     text.write("".join(f"{as_text(line)}\n\n" for line in sentences(findings)))
-    (folder / "ablation.md").write_text(text.getvalue())
-    with (folder / "ablation.csv").open("w", newline="") as file:
+    write_text(folder / "ablation.md", text.getvalue())
+    with whole(folder / "ablation.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["backbone", *HEADER])
         for backbone, members in by_backbone(cells).items():
             writer.writerows([backbone, *row] for row in table_rows(members, findings))
-    (folder / "ablation.json").write_text(json.dumps([as_row(finding) for finding in findings], indent=2) + "\n")
+    write_text(folder / "ablation.json", json.dumps([as_row(finding) for finding in findings], indent=2) + "\n")
 
 
 def sentences(findings: Sequence[Finding]) -> list[str]:

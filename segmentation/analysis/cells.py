@@ -56,18 +56,23 @@ class Pair:
     def seeds(self) -> list[int]:
         return sorted(self.base.by_seed().keys() & self.other.by_seed().keys())
 
+    @property
+    def num_folds(self) -> int:
+        """Folds, of all deals, that each compared run stands for; 0 where it stands for itself."""
+        return len(self.base.by_seed()[self.seeds[0]].members) if self.seeds else 0
+
     def differences(self, metric: str) -> list[float]:
         """other - base, at each common seed."""
         base, other = self.base.by_seed(), self.other.by_seed()
         return [other[seed].metrics[metric] - base[seed].metrics[metric] for seed in self.seeds]
 
     def fold_differences(self, metric: str) -> list[float]:
-        """other - base in each fold, the mean over the common seeds; empty where runs are of no folds."""
+        """other - base in each fold, the mean over the common seeds; empty where no fold was tested on."""
         base, other = self.base.by_seed(), self.other.by_seed()
         folds = [
             [after.metrics[metric] - before.metrics[metric] for before, after in zip(*members, strict=True)]
             for seed in self.seeds
-            if all(members := (base[seed].members, other[seed].members))
+            if all(members := (base[seed].members, other[seed].members)) and base[seed].metrics["split"] == "val"
         ]
         return [float(difference) for difference in np.mean(folds, 0)] if folds else []
 

@@ -92,10 +92,10 @@ def sentence(finding: Finding) -> str:
     opening = f"{pair.other.label}: {points(result.mean)} points of pixel accuracy over {pair.base.label}"
     if result.low is None or result.high is None:
         return f"{opening}, from one seed: too few to say anything. Five would be a start."
-    pooled = "" if finding.folds is None else f", {finding.folds[PRIMARY].pairs} folds pooled at each"
+    pooled = f", {pair.num_folds} folds pooled at each" if pair.num_folds else ""
     interval = f"95 % interval {points(result.low)} to {points(result.high)}, {result.pairs} seeds{pooled}"
     if finding.claimed:
-        scope = "" if finding.folds is None else " in trainings on these images"
+        scope = " in trainings on these images" if pair.num_folds else ""
         return f"{opening} ({interval}): more than chance{scope}{corrected_by(finding)}."
     verdict = f"{opening} ({interval}): not to be told from chance{corrected_by(finding)}."
     needed = finding.needed
@@ -173,7 +173,7 @@ def as_row(finding: Finding) -> dict[str, Any]:
     row |= {
         "seeds": pair.seeds,
         "num_seeds": len(pair.seeds),
-        "unit": "seed" if finding.folds is None else "seed, its folds pooled",
+        "unit": "seed, its folds pooled" if pair.num_folds else "seed",
     }
     row |= {"metric": PRIMARY, **figures(PRIMARY)}
     row |= {

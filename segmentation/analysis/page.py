@@ -8,10 +8,16 @@ from jinja2 import Environment, PackageLoader
 from segmentation.analysis import ablation, expense
 from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.findings import folds_sentence, images_sentence, judge
-from segmentation.analysis.folds import pool_folds
+from segmentation.analysis.folds import is_held_out, part_of, pool_folds
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.sections import Measure, Report, inline
 from segmentation.analysis.tally import SampleOf
+from segmentation.whole import write_text
+
+
+def lies_below(path: Path, folder: Path) -> bool:
+    """Whether a file is in a folder itself, and not behind a link out of it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
@@ -36,7 +42,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         (report.target / name).unlink(missing_ok=True)
     ablation.write_tables(report.target, cells, found)
     sections = [report.backbone(*group, found, measure) for group in ablation.by_backbone(cells).items()]
-    shown = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    drawn = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    shown = [path for path in drawn if path.is_file() and lies_below(path, folder)]
     environment = Environment(loader=PackageLoader("segmentation.analysis", "."), autoescape=True)
     page = environment.get_template("page.html").render(
         title=folder.resolve().name,
@@ -45,6 +52,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         metrics=runs[0].metrics,
         num_runs=len(finished),
         num_folds=len(runs[0].members),
+        held_out=is_held_out(runs[0]),
+        num_deals=len({part_of(member).deal for member in runs[0].members}),
         unfinished=[path.relative_to(folder) for path in unfinished],
         sentences=ablation.sentences(found),
         notes=[text for finding in found for say in (images_sentence, folds_sentence) if (text := say(finding))],
@@ -54,10 +63,14 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         costs_header=expense.HEADER,
         sections=sections,
         pairs=report.where(pairs, sample_of),
-        segmented=[inline(path, f"Segmented by {path.parent.parent.name}.") for path in shown if path.is_file()],
+        segmented=[
+            inline(path, f"Segmented by {path.parent.parent.name}.")
+            for path in shown
+            if path.is_file() and lies_below(path, folder)
+        ],
         missing=report.missing,
     )
     path = report.target / "index.html"
-    path.write_text(page)
+    write_text(path, page)
     ablation.print_tables(cells, found)
     return path

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segmentation.whole import remove
+
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer[Any]]
 Colours = Sequence[Sequence[int]]
@@ -79,5 +81,8 @@ def save_picture(path: Path, picture: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own, since a longer one than the picture's may be longer than a file system takes.
     partial = path.with_name(f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    try:
+        picture.save(partial, format="PNG")
+        partial.replace(path)
+    finally:
+        remove(partial)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from segmentation.analysis.pictures import Colours, Labels, Pixels, changes, colourise
+from segmentation.whole import whole
 
 TRAIN, VALIDATION = "#8c959f", "#0969da"
 Row = Mapping[str, float]
@@ -19,10 +20,9 @@ Row = Mapping[str, float]
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with whole(path) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a script that the font lacks shows as boxes, which says it
-        figure.savefig(path, dpi=120)
+        figure.savefig(partial, dpi=120, format="png")
 
 
 def words(text: str) -> str:

@@ -20,10 +20,13 @@ from segmentation.analysis.scan_drawings import draw_scan
 from segmentation.analysis.tally import SampleOf
 from segmentation.analysis.where import Where, as_rows, comparable, examine
 from segmentation.errors import UserError
+from segmentation.whole import write_text
 
 # Cells of one backbone -> what they cost on this machine.
 Measure = Callable[[Sequence[Cell]], Bench]
 Section = dict[str, Any]
+
+PNG = b"\x89PNG\r\n\x1a\n"  # how every one begins
 
 
 class Report:
@@ -64,7 +67,7 @@ class Report:
             return None
         path = self.target / "cost.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
-        path.write_text(json.dumps({**known, name: expense.as_json(bench)}, indent=2) + "\n")
+        write_text(path, json.dumps({**known, name: expense.as_json(bench)}, indent=2) + "\n")
         return {"rows": expense.expense_rows(cells, found, bench), "note": str(bench)}
 
     def reach(self, name: str, cells: Sequence[Cell]) -> Section | None:
@@ -121,7 +124,7 @@ class Report:
         ) as error:  # predictions or masks missing, torn or of other data
             self.missing.append(f"where the networks differ: {error}")
             return []
-        (self.target / "where.json").write_text(json.dumps(as_rows(found), indent=2) + "\n")
+        write_text(self.target / "where.json", json.dumps(as_rows(found), indent=2) + "\n")
         return sections
 
     def pair(self, where: Where, sample_of: SampleOf) -> Section:
@@ -145,8 +148,15 @@ class Report:
 
 
 def inline(path: Path, caption: str) -> dict[str, str]:
-    """A PNG as part of the page itself."""
-    return {"source": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), "caption": caption}
+    """A PNG as part of the page itself, which is made to be shared: what else a link might lead to stays out of it.
+
+    Raises:
+        UserError: for a file that is no PNG.
+    """
+    content = path.read_bytes()
+    if not content.startswith(PNG):
+        raise UserError(f"{path}: no PNG; remove it, or test the run again")
+    return {"source": "data:image/png;base64," + base64.b64encode(content).decode(), "caption": caption}
 
 
 def file_name(name: str) -> str:

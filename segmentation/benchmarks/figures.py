@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segmentation.runfiles import write_json
+from segmentation.whole import write_text
 
 COLUMNS = ("part", "what", "median", "least", "most", "unit", "wanted")
 
@@ -70,7 +71,7 @@ def write(findings: Sequence[Finding], machine: dict[str, Any], folder: Path) ->
     lines = [f"{key}: {value}  " for key, value in machine.items()]
     lines += ["", f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---|---|"]
     lines += [f"| {' | '.join(finding.row())} |" for finding in findings]
-    (folder / "benchmark.md").write_text("\n".join(lines) + "\n")
+    write_text(folder / "benchmark.md", "\n".join(lines) + "\n")
 
 
 def show(findings: Sequence[Finding]) -> None:

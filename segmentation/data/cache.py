@@ -7,12 +7,14 @@ run. A cache is as good as the files' names, sizes and times of change: where on
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import socket
 import time
+import zlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +26,10 @@ from rich.progress import track
 from segmentation.data.cached import COUNT, INDEX, CachedReader
 from segmentation.data.samples import Reader, Sample, count_labels
 from segmentation.lock import turn
+from segmentation.whole import sync
 
 log = logging.getLogger(__name__)
-FORMAT = 4  # of the files; another makes old ones unknown
+FORMAT = 5  # of the files; another makes old ones unknown
 AT_ONCE = 64  # samples decoded before they are written: what threads may run ahead of the disk
 SAMPLES, PARTIAL = ".samples", ".partial"
 ABANDONED = 24 * 3600  # seconds since a file that is being written was last written to
@@ -68,10 +71,10 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
     kind = f"{type(reader).__module__}.{type(reader).__qualname__}"
     file = store.folder / (hashlib.sha256(f"{FORMAT} {kind} {fingerprint}".encode()).hexdigest()[:32] + SAMPLES)
     try:
-        if not is_whole(file):
+        if not is_whole(file, len(reader)):
             store.folder.mkdir(parents=True, exist_ok=True)
             with turn(file):
-                if not is_whole(file):
+                if not is_whole(file, len(reader)):
                     first = reader[0]  # all are taken to be as large
                     needed = len(reader) * (first.image.size + first.mask.size)
                     with turn(store.folder / "room"):  # others count and remove files as well
@@ -86,15 +89,29 @@ def cached(reader: Reader, store: Store, what: str, *, keep: Collection[Reader] 
         return reader
 
 
-def is_whole(file: Path) -> bool:
-    """Whether a cache is there with all its samples; its index is written last."""
+def is_whole(file: Path, number: int) -> bool:
+    """Whether a cache is there with so many samples, as they were written: its index is written last, and has the check
+    sum of all of them, since a disk that lost power may keep a file's length and not its content.
+    """
     try:
         index = json.loads(file.with_suffix(INDEX).read_text())
-        samples = (index["channels"] + 1) * sum(height * width for height, width in index["sizes"])
-        counts = COUNT.itemsize * len(index["sizes"]) * len(index["seen"])
-        return bool(file.stat().st_size == samples + counts)
+        channels, sizes, seen = index["channels"], index["sizes"], index["seen"]
+        whole_numbers = all(type(one) is int for one in (channels, *seen, *itertools.chain.from_iterable(sizes)))
+        samples = (channels + 1) * sum(height * width for height, width in sizes)
+        counts = COUNT.itemsize * number * len(seen)
+        fits = whole_numbers and len(sizes) == len(index["peaks"]) == number and set(seen) <= set(range(256))
+        return bool(fits and file.stat().st_size == samples + counts and check_sum(file) == index["check_sum"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def check_sum(file: Path) -> int:
+    """CRC-32 of a file's content, which is then in memory for those who read it next."""
+    found = 0
+    with file.open("rb") as content:
+        while block := content.read(1 << 24):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def make_room(store: Store, needed: int, keep: Collection[Path]) -> bool:
@@ -158,8 +175,11 @@ def write(reader: Reader, file: Path, what: str, limit: float) -> None:
             pixels = np.stack(counts)
             seen = np.flatnonzero(pixels.any(0)).tolist()
             output.write(pixels[:, seen].astype(COUNT).tobytes())
+        sync(partial)  # before its index says that it is whole: a power cut could keep that and not this
         partial.replace(file)
-        partial.write_text(json.dumps({"channels": channels, "sizes": shapes, "seen": seen, "peaks": peaks}))
+        index = {"channels": channels, "sizes": shapes, "seen": seen, "peaks": peaks, "check_sum": check_sum(file)}
+        partial.write_text(json.dumps(index))
+        sync(partial)
         partial.replace(file.with_suffix(INDEX))
     finally:
         partial.unlink(missing_ok=True)

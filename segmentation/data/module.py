@@ -21,6 +21,7 @@ from segmentation.data.samples import EvaluationSamples, Item, Reader, TrainSamp
 from segmentation.data.splits import Splits, check_labels
 from segmentation.errors import UserError
 from segmentation.resuming import seed_step
+from segmentation.workers import leave_signals_to_parent
 
 MOST_WORKERS = 8  # by default: more hardly feed one device faster, and each holds memory
 
@@ -40,8 +41,9 @@ def count_workers(wanted: int | str, on_cuda: bool, processes: int) -> int:
 
 
 def start_worker(worker: int) -> None:
-    """One thread a worker: the workers themselves are the parallelism."""
+    """One thread a worker: the workers themselves are the parallelism. A signal to the whole run is not for them."""
     cv2.setNumThreads(0)
+    leave_signals_to_parent()
 
 
 class DataModule(pl.LightningDataModule):

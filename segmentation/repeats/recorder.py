@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from segmentation.runfiles import write_arrays
 from segmentation.task import Batch
 
 FILE = "steps.npz"
@@ -33,4 +34,4 @@ class Recorder(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            np.savez(self.folder / FILE, losses=np.array(self.losses), data=np.array(self.data))
+            write_arrays(self.folder / FILE, {"losses": np.array(self.losses), "data": np.array(self.data)})

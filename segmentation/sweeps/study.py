@@ -20,6 +20,7 @@ from segmentation.sweeps.jobs import Job, Outcome, run_jobs
 from segmentation.sweeps.ledger import Ledger, identity
 from segmentation.sweeps.pruning import PRUNED
 from segmentation.sweeps.search import as_overrides, as_word, lowest, score
+from segmentation.whole import write_text
 
 SEARCH, FOLDER = "search", "folder"  # attributes of a study and of a trial: what is searched, and whose trial it is
 
@@ -175,6 +176,6 @@ class Search:
         best = study.best_trial
         folder = Path(best.user_attrs[FOLDER]) / str(best.number)
         found = {"trial": best.number, "value": best.value, "params": best.params, "folder": str(folder)}
-        (self.folder / "best.json").write_text(json.dumps(found, indent=2) + "\n")
+        write_text(self.folder / "best.json", json.dumps(found, indent=2) + "\n")
         print(f"best of {len(states)} trials ({counts}): {best.value:.4f} in {folder}")
         print(f"  {' '.join(as_overrides(best.params))}")
