@@ -1,4 +1,4 @@
-"""Whether there is a file to be read, and what to say where there is none."""
+"""Whether there is a file to be read, and what to say where there is none; lists of files."""
 
 import errno
 import os
@@ -52,3 +52,11 @@ def alike(path: Path) -> str:
 def plain(path: Path) -> str:
     """A name without the ways in which it can be written."""
     return unicodedata.normalize("NFC", path.name).casefold()
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list file, with or without the mark of UTF-8 at its beginning."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8; save it as UTF-8") from None

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from segmentation.data.checks import check_samples
-from segmentation.data.files import is_text, require_file
+from segmentation.data.files import is_text, read_list, require_file
 from segmentation.data.images import White, read_with_peak
 from segmentation.data.masks import MASKS, StoredLabels
 from segmentation.data.patterns import Pattern, inside
@@ -175,14 +175,6 @@ class FileReader:
             require_file(mask, f", the mask of {image}")
         made = self.labels.fingerprint() + repr((self.channels, self.white)).encode()
         return fingerprint(itertools.chain.from_iterable(self.paths.values()), made)
-
-
-def read_list(file: Path) -> list[str]:
-    """The lines of a list file, with or without the mark of UTF-8 at its beginning."""
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8; save it as UTF-8") from None
 
 
 def existing(root: str | None) -> Path:
