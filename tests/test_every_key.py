@@ -19,7 +19,7 @@ from segmentation.inference.predictor import as_asked
 from segmentation.models.files import load_network
 from segmentation.unused import UNUSED, unused
 from tests import observed
-from tests.attempts import BEFORE, attempt
+from tests.attempts import attempt, first_words
 from tests.conftest import TINY
 from tests.fuzzing import schema_keys
 from tests.observed import Observe
@@ -187,7 +187,7 @@ def test_a_look_is_as_asked(command: str, key: str, world: Path) -> None:
     for words in LOOKS[key]:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(command, overrides=[*BEFORE[command](world), *words])
+            config = compose(command, overrides=[*first_words(command, world), *words])
         recorder = Network()
         options: Any = observed.settings_of(config, world)
         image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -278,7 +278,7 @@ def test_an_evaluation_takes_the_split_and_the_data_it_is_told(world: Path) -> N
     scores = []
     for words in (["split=test"], ["split=val"], ["split=test", "+data.reader.seed=5"]):
         GlobalHydra.instance().clear()
-        whole = [*BEFORE["evaluate"](world), *words]
+        whole = [*first_words("evaluate", world), *words]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("evaluate", overrides=whole)
         scores.append(evaluate(config, described_data(config, whole, chosen=False), world / "scores"))
