@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from segmentation.analysis import plots
+from segmentation.errors import UserError
 from segmentation.runfiles import data_of, examples, spread, write_json
 from segmentation.task import SCALARS, Batch, Evaluation, Task
 
@@ -116,6 +117,8 @@ class ValidationImages(pl.Callback):
     """
 
     def __init__(self, count: int) -> None:
+        if count < 1:
+            raise UserError(f"callbacks.images.count={count}: give at least 1, or take them out by ~callbacks.images")
         self.count = count
         self._predictions: dict[int, npt.NDArray[np.uint8]] = {}
 

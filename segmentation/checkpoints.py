@@ -67,7 +67,11 @@ def _identity(run: Path) -> Any:
     path = run / ".hydra" / "config.yaml"
     if not path.is_file():
         return None
-    plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
+    try:
+        plain = OmegaConf.to_container(read_configuration(path, trust=True), resolve=False)
+    except UserError as error:  # torn by a kill, since Hydra writes it in place; the other runs are not to suffer
+        log.warning(f"ckpt=auto: leaves {run} out: {error}")
+        return None
     assert isinstance(plain, dict)
     return {key: value for key, value in plain.items() if key not in PLACE}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segmentation.errors import UserError
+from segmentation.mistakes import explain
 
 if TYPE_CHECKING:
     from segmentation.analysis.sections import Measure
@@ -41,7 +42,7 @@ def find_samples(folder: Path, *, trust: bool) -> "SampleOf | None":
             data = DataModule(config, {}, 0)
             if data.contract(split)["files_hash"] != run.metrics["files_hash"]:
                 return None
-        except (UserError, OmegaConfBaseException, KeyError, TypeError, ValueError):
+        except (UserError, OmegaConfBaseException, KeyError, TypeError, ValueError, OSError):
             return None
         place |= {name: (data, split, index) for index, name in enumerate(data.reader(split).names)}
 
@@ -85,8 +86,10 @@ def main() -> None:
 
         measure = None if options.no_cost else find_measure(options.device, trust=options.trust)
         page = write_report(folder, find_samples(folder, trust=options.trust), measure)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    except Exception as error:
+        if (line := explain(error, "train")) is None:
+            raise
+        raise SystemExit(f"error: {line}") from None
     print(f"report: {page}")
 
 

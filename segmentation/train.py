@@ -68,7 +68,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     from segmentation.record import Record
     from segmentation.runfiles import TestFiles
     from segmentation.targets import build
-    from segmentation.trainer import build_trainer
+    from segmentation.trainer import build_trainer, check_monitors, lightnings_words
 
     training, testing = settings["train"], settings["test"]
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
@@ -83,6 +83,7 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
         history,
         *build(settings["callbacks"], "callbacks").values(),
     ]
+    check_monitors(callbacks)
     final = FinalScores(describe(settings))
     interruption = Interruption(folder)
     callbacks += [TestFiles(folder, history), final, interruption]  # metrics.json last: it ends the run
@@ -95,7 +96,12 @@ def fit_and_test(settings: dict[str, Any], folder: Path, checkpoint: Path | None
     if training:
         data.begun = resume_point(task, settings, checkpoint, folder)
         (folder / "metrics.json").unlink(missing_ok=True)  # those of an earlier training here
-        with interruption.listening(), resumable(folder), refusing(checkpoint, lambda: record.begun):
+        with (
+            interruption.listening(),
+            resumable(folder),
+            lightnings_words(lambda: record.begun),
+            refusing(checkpoint, lambda: record.begun),
+        ):
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_weights(task, best_weights(trainer) if training else checkpoint)
     if trainer.is_global_zero and (training or not (folder / "model.safetensors").exists()):

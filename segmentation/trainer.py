@@ -1,8 +1,10 @@
 """Lightning's Trainer as the project sets it up, the same for training and for evaluation."""
 
 import logging
+import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 from segmentation.allocator import keep_freed_memory
 from segmentation.checkpoint_io import WholeCheckpoints
 from segmentation.errors import UserError, nearest
+from segmentation.ranges import MONITORS
 from segmentation.sync import SyncedBatchNorm
 
 # Said at every start, and nothing that a user could act on.
@@ -34,6 +37,38 @@ OURS = {
     "plugins": "is the project's own: batch norms of several processes depend on it",
     "use_distributed_sampler": "is the project's own: no image may be counted twice",
 }
+
+
+NOTHING = ("limit_train_batches", "max_steps")  # keywords of which 0 leaves nothing to train on
+
+
+@contextmanager
+def lightnings_words(begun: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What Lightning refuses of a Trainer and its callbacks, as a UserError.
+
+    Args:
+        begun: whether the training runs: what is raised then is a refusal only where Lightning calls it one.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(f"trainer, callbacks: Lightning refuses this: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if begun() or not any(package in frames[-1].filename for package in ("pytorch_lightning", "lightning_fabric")):
+            raise
+        raise UserError(f"trainer: Lightning refuses this: {' '.join(str(error).split())}") from error
+
+
+def check_monitors(callbacks: Iterable[pl.Callback]) -> None:
+    """Raise a UserError for a callback that watches what is never logged, which Lightning says after an epoch."""
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in MONITORS:
+            raise UserError(
+                f"callbacks: {type(callback).__name__} watches {monitor!r}, which is not logged; "
+                f"{nearest(monitor, MONITORS)}"
+            )
 
 
 def computes_bf16(accelerator: str) -> bool:
@@ -81,10 +116,13 @@ def build_trainer(
         "log_every_n_steps": 10,
         **config["args"],
     }
-    try:
+    for key in NOTHING:
+        if settings.get(key) == 0:
+            raise UserError(f"trainer.args.{key}=0: nothing would be trained; train=false only tests")
+    if settings.get("check_val_every_n_epoch") == 0:
+        raise UserError("trainer.args.check_val_every_n_epoch=0: give at least 1; limit_val_batches=0 never validates")
+    with lightnings_words():
         trainer = pl.Trainer(**settings)
-    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise UserError(f"trainer: Lightning refuses this: {error}") from error
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     return trainer

@@ -14,7 +14,7 @@ from PIL import Image
 from segmentation import load_model
 from segmentation.cost import multiply_adds
 from segmentation.data.augment import Augmentation, resize_image
-from segmentation.data.bands import turn
+from segmentation.data.bands import check_pixels, turn
 from segmentation.data.channels import visible
 from segmentation.data.images import read_image
 from segmentation.data.module import DataModule
@@ -342,3 +342,10 @@ def test_scenes_are_rgb(tiny: Compose) -> None:
     for words, said in ((["data.channels=4"], "channels=4"), (["data.white=4095"], "white=4095")):
         with pytest.raises(UserError, match=f"data.{said}: SyntheticReader gives RGB"):
             DataModule(plain(tiny(*words))["data"], {}, 0).prepare("train")
+
+
+def test_bands_count_towards_what_an_image_may_hold(tmp_path: Path) -> None:
+    """A small TIFF may say that it has a thousand bands."""
+    check_pixels((10_000, 10_000, 4), tmp_path)
+    with pytest.raises(UserError, match="more pixels than are allowed"):
+        check_pixels((10_000, 10_000, 1000), tmp_path)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.checkpoints import find_checkpoint, load_weights, resume_point
+from segmentation.checkpoints import LAST, find_checkpoint, load_weights, resume_point
 from segmentation.errors import UserError
 from segmentation.slurm import mark
+from segmentation.sweeps.ledger import Ledger, identity
 
 
 def make_run(folder: Path, config: str, *, finished: bool = False, age: int = 0) -> Path:
@@ -96,3 +97,20 @@ def test_a_pickle_is_refused_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         load_weights(nn.Linear(1, 1), tmp_path / "trap.ckpt")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_configuration_torn_by_a_kill_blocks_no_other_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Hydra writes it in place."""
+    for name in ("a", "b"):
+        run = tmp_path / "day" / name
+        (run / ".hydra").mkdir(parents=True)
+        (run / LAST).parent.mkdir()
+        (run / LAST).touch()
+        (run / ".hydra" / "config.yaml").write_text("" if name == "a" else "{seed: 0}")
+    own = tmp_path / "day" / "c"
+    (own / ".hydra").mkdir(parents=True)
+    (own / ".hydra" / "config.yaml").write_text("{seed: 0}")
+    assert find_checkpoint("auto", own, train=True) == (tmp_path / "day" / "b", tmp_path / "day" / "b" / LAST)
+    assert str(tmp_path / "day" / "a") in caplog.text
+    (tmp_path / "day" / "torn").mkdir()
+    assert Ledger(tmp_path / "day").folders() == {identity({"seed": 0}): "b"}

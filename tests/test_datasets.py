@@ -221,6 +221,9 @@ def test_what_masks_do_not_fit_is_said(
 
 def test_ranges_of_labels() -> None:
     assert expand([7, "9-11", "3"]) == [7, 9, 10, 11, 3]
+    for far in ("0-300000000", "9-3", 256):  # numbers that would fill the memory, none, and what no mask holds
+        with pytest.raises(UserError, match="goes beyond what masks hold"):
+            expand([far])
     table = StoredLabels(num_classes=3, ignore_index=255, labels=["4-6"]).table
     assert table[[4, 5, 6, 255, 0]].tolist() == [0, 1, 2, 255, -1]
 

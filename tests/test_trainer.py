@@ -9,6 +9,8 @@ import pytest
 from segmentation import trainer
 from segmentation.config import TrainerConfig
 from segmentation.errors import UserError
+from segmentation.train import train
+from tests.conftest import Compose
 
 CPU = asdict(TrainerConfig(accelerator="cpu", devices=1, precision="32"))
 
@@ -44,3 +46,18 @@ def test_auto_precision_asks_the_device(computes: bool, expected: str, monkeypat
 def test_mistakes_are_one_line(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer"):
         build(tmp_path, **change)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("callbacks.best.monitor=val/foo",), "callbacks: ModelCheckpoint watches 'val/foo', which is not logged;"),
+    (("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/foo"), "callbacks: EarlyStopping watches"),
+    (("callbacks.images.count=0",), "callbacks.images.count=0: give at least 1"),
+    (("+trainer.args.check_val_every_n_epoch=0",), "trainer.args.check_val_every_n_epoch=0: give at least 1"),
+    (("+trainer.args.val_check_interval=1000",), "trainer: Lightning refuses this: `val_check_interval`"),
+    (("+trainer.args.limit_train_batches=0",), "trainer.args.limit_train_batches=0: nothing would be trained"),
+])  # fmt: skip
+def test_what_lightning_finds_too_late_is_said_in_a_line(words: tuple[str, ...], said: str, tiny: Compose) -> None:
+    with pytest.raises(UserError) as caught:
+        train(tiny("test=false", *words))
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)

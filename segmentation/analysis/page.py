@@ -15,6 +15,11 @@ from segmentation.analysis.tally import SampleOf
 from segmentation.whole import write_text
 
 
+def lies_below(path: Path, folder: Path) -> bool:
+    """Whether a file is in a folder itself, and not behind a link out of it."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
     """Write `folder/report/`: index.html, ablation.{md,csv,json}, where.json, cost.json, and the PNGs of the page.
 
@@ -37,7 +42,8 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         (report.target / name).unlink(missing_ok=True)
     ablation.write_tables(report.target, cells, found)
     sections = [report.backbone(*group, found, measure) for group in ablation.by_backbone(cells).items()]
-    shown = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    drawn = [] if pairs else [run.folder / "plots" / "segmented.png" for run in runs[:4]]
+    shown = [path for path in drawn if path.is_file() and lies_below(path, folder)]
     environment = Environment(loader=PackageLoader("segmentation.analysis", "."), autoescape=True)
     page = environment.get_template("page.html").render(
         title=folder.resolve().name,
@@ -55,7 +61,11 @@ def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | No
         costs_header=expense.HEADER,
         sections=sections,
         pairs=report.where(pairs, sample_of),
-        segmented=[inline(path, f"Segmented by {path.parent.parent.name}.") for path in shown if path.is_file()],
+        segmented=[
+            inline(path, f"Segmented by {path.parent.parent.name}.")
+            for path in shown
+            if path.is_file() and lies_below(path, folder)
+        ],
         missing=report.missing,
     )
     path = report.target / "index.html"

@@ -120,8 +120,18 @@ def check_metrics(metrics: Any, history: Any) -> None:
             raise ValueError(f"metrics.json: {key} is no fraction")
     if not isinstance(metrics["num_images"], int) or not isinstance(metrics["split"], str):
         raise ValueError("metrics.json: num_images or split is not what it should be")
+    for key in ("parameters", "lstm_parameters", "train_seconds"):
+        if not isinstance(metrics.get(key), int | float | None):
+            raise ValueError(f"metrics.json: {key} is no number")
+    if not isinstance(metrics["files_hash"], str) or not isinstance(metrics.get("per_class", {}), Mapping):
+        raise ValueError("metrics.json: files_hash or per_class is not what it should be")
+    absent = metrics.get("absent_classes", [])
+    if not isinstance(absent, list) or not all(isinstance(name, str) for name in absent):
+        raise ValueError("metrics.json: absent_classes are no names")
     if not isinstance(history, list) or not all(isinstance(row, Mapping) for row in history):
         raise ValueError("history.json: no rows of scalars")
+    if not all(isinstance(value, int | float | None) for row in history for value in row.values()):
+        raise ValueError("history.json: holds what is no number")
 
 
 def check_analysis(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> None:

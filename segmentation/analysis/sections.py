@@ -26,6 +26,8 @@ from segmentation.whole import write_text
 Measure = Callable[[Sequence[Cell]], Bench]
 Section = dict[str, Any]
 
+PNG = b"\x89PNG\r\n\x1a\n"  # how every one begins
+
 
 class Report:
     """Collects the sections of a page, and what had to be left out of them.
@@ -146,8 +148,15 @@ class Report:
 
 
 def inline(path: Path, caption: str) -> dict[str, str]:
-    """A PNG as part of the page itself."""
-    return {"source": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), "caption": caption}
+    """A PNG as part of the page itself, which is made to be shared: what else a link might lead to stays out of it.
+
+    Raises:
+        UserError: for a file that is no PNG.
+    """
+    content = path.read_bytes()
+    if not content.startswith(PNG):
+        raise UserError(f"{path}: no PNG; remove it, or test the run again")
+    return {"source": "data:image/png;base64," + base64.b64encode(content).decode(), "caption": caption}
 
 
 def file_name(name: str) -> str:

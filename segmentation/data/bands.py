@@ -1,5 +1,6 @@
 """Image files that Pillow has no mode for: several bands, 16 bits in colour, arrays of NumPy."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +106,7 @@ def by_tifffile(path: Path) -> Bands:
     try:
         with tifffile.TiffFile(path) as file:
             page: Any = file.pages[0]
-            check_pixels((page.imagelength, page.imagewidth), path)
+            check_pixels((page.imagelength, page.imagewidth, page.samplesperpixel, page.imagedepth), path)
             values = page.asarray()
             tags = {code: page.tags[code].value for code in (ORIENTATION, EXTRA) if code in page.tags}
             colour, samples = int(page.photometric) == 2, int(page.samplesperpixel)
@@ -132,8 +133,9 @@ def as_unsigned(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
 
 
 def check_pixels(shape: tuple[int, ...], path: Path) -> None:
-    """Raise a UserError for more pixels than Pillow would allow."""
-    if Image.MAX_IMAGE_PIXELS and shape[0] * shape[1] > 2 * Image.MAX_IMAGE_PIXELS:
+    """Raise a UserError for more pixels than Pillow would allow, or more values than such an image of four channels."""
+    pixels, bands = shape[0] * shape[1], math.prod(shape[2:])
+    if Image.MAX_IMAGE_PIXELS and max(pixels, pixels * bands / 4) > 2 * Image.MAX_IMAGE_PIXELS:
         raise UserError(f"{path}: more pixels than are allowed; predict takes larger images by max_pixels=...")
 
 

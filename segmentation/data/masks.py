@@ -118,14 +118,17 @@ MASKS: dict[str, Any] = {"labels": StoredLabels, "colours": ColouredLabels}
 
 
 def expand(labels: Sequence[int | str]) -> list[int]:
-    """Numbers and ranges (`0-10`, both ends included) as numbers, in order."""
+    """Numbers 0 to 255 and ranges of them (`0-10`, both ends included) as numbers, in order."""
     found: list[int] = []
     for entry in labels:
         first, _, last = str(entry).partition("-")
         try:
-            found += range(int(first), int(last or first) + 1)
+            start, end = int(first), int(last or first)
         except ValueError:
             raise UserError(f"data.reader.labels: {entry!r} is neither a number nor a range such as 0-10") from None
+        if not 0 <= start <= end <= 255:
+            raise UserError(f"data.reader.labels: {entry!r} goes beyond what masks hold, 0 to 255")
+        found += range(start, end + 1)
     return found
 
 
