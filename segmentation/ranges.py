@@ -126,6 +126,7 @@ RULES: Mapping[str, Rule] = {
     "trainer.accumulate_grad_batches": whole(1, 2**20),
     "trainer.gradient_clip_val": number(0, math.inf, None),
     "trainer.args.overfit_batches": Rule(lambda value: value == 0, "0, and few images by data.limit=..."),
+    "callbacks.progress.refresh_rate": whole(0, 1000),
     "batch_size": whole(1, 2**20),
     "window.size": sides(),
     "tta.scales": listed(number(0, 16, above=True)),

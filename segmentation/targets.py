@@ -145,6 +145,8 @@ def _check_types(config: Mapping[str, Any], target: Any, path: str) -> None:
     made_by = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # only its hints are read
     hints = typing.get_type_hints(made_by)
     for key in set(config) & set(hints):
+        if isinstance(config[key], Mapping) and "_target_" in config[key] and path not in KEYWORDS:
+            continue  # what it becomes says so itself
         kinds = set(_members(hints[key]))
         if not any(_allows(kind, config[key]) for kind in kinds):
             wanted = " or ".join(sorted({_name(kind) for kind in kinds}))
@@ -162,8 +164,6 @@ def _members(hint: Any) -> Iterator[Any]:
 
 def _allows(kind: Any, value: Any) -> bool:
     """Whether a plain value may be of this kind; what is not known of a kind is allowed."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        return True  # what it becomes says so itself
     if kind in SIMPLE:
         return type(value) is kind or (type(value) is int and kind is float)
     match typing.get_origin(kind) or kind:

@@ -41,7 +41,7 @@ class SyntheticReader:
     ) -> None:
         if num_classes != len(CLASSES):
             raise UserError(f"data.classes: the synthetic scenes have the {len(CLASSES)} classes {CLASSES}")
-        if not isinstance(size, list | None) or size is None or size[0] < 32 or size[1] < 48:
+        if not isinstance(size, list) or len(size) != 2 or size[0] < 32 or size[1] < 48:
             raise UserError(f"data.size={size}: a scene is at least 32 pixels high and 48 wide")
         self.split, self.count, self.seed = split, int(listing), seed
         self.height, self.width = size
