@@ -41,7 +41,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             register()  # a launcher may have started a process of its own for the job
             try:
                 composed.append(True)
-                warn_of_unused(name, HydraConfig.get().overrides.task)
+                warn_of_unused(name, HydraConfig.get().overrides.task, config)
                 function(checked(config, name))
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
