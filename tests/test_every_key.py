@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from segmentation.benchmarks.contestants import Ours
+from segmentation.benchmarks.contestants import WARM_UP, Ours
 from segmentation.check_repeat import RECIPE, write_recipe
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.data.scenes import CLASSES
@@ -263,7 +263,10 @@ def test_a_benchmark_measures_the_training_it_is_told(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         told = plain(compose("benchmark", overrides=[f"output={tmp_path}", *TINY, "lstm=snake", "data.limit=3"]))
     ours = Ours(told, tmp_path, 1).settings
-    assert ours.pop("trainer") == told["trainer"] | {"max_epochs": -1, "args": {"max_steps": 4, "limit_val_batches": 0}}
+    assert ours.pop("trainer") == told["trainer"] | {
+        "max_epochs": -1,
+        "args": {"max_steps": WARM_UP + 1, "limit_val_batches": 0},
+    }
     assert ours == {key: value for key, value in told.items() if key != "trainer"}
 
 
