@@ -19,6 +19,7 @@ from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError
 from segmentation.faults import spare_threads
 from segmentation.mistakes import causes, explain, refused
+from segmentation.printable import spell_out_in_logs
 from segmentation.ranges import check_values
 from segmentation.unused import warn_of_unused
 from segmentation.usage import usage
@@ -39,6 +40,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             register()  # a launcher may have started a process of its own for the job
+            spell_out_in_logs()
             try:
                 composed.append(True)
                 warn_of_unused(name, HydraConfig.get().overrides.task, config)

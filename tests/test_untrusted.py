@@ -92,7 +92,7 @@ def test_lightnings_own_reading_of_a_checkpoint_runs_nothing(
 
     monkeypatch.setattr(checkpoints, "resume_point", exchange)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    with pytest.raises(Exception, match="[Ww]eights.only"):
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
         train(tiny(*words, f"ckpt={path}"))
     assert not marker.exists()
     torch.load(path)
