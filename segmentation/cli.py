@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError
 from segmentation.faults import spare_threads
+from segmentation.loopback import listen
 from segmentation.mistakes import causes, explain, refused
 from segmentation.printable import spell_out_in_logs
 from segmentation.ranges import check_values
@@ -44,7 +45,9 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             try:
                 composed.append(True)
                 warn_of_unused(name, HydraConfig.get().overrides.task, config)
-                function(checked(config, name))
+                ready = checked(config, name)
+                listen(OmegaConf.select(ready, "trainer.num_nodes", default=1))
+                function(ready)
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
                 hydra_config = HydraConfig.get()
