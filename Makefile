@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
+# Processes that `make test` runs side by side: each holds more than a GiB.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format train report tensorboard docs wheel clean
@@ -23,7 +25,7 @@ demo: $(READY)  ## the study in miniature on synthetic data, and its report (abo
 	$(BIN)/python -m segmentation.report outputs/demo
 
 test: $(READY)  ## the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: $(READY)  ## every test, the slow ones included
 	$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)

@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError
 from segmentation.faults import spare_threads
+from segmentation.loopback import listen
 from segmentation.mistakes import causes, explain, refused
+from segmentation.printable import spell_out_in_logs
 from segmentation.ranges import check_values
 from segmentation.unused import warn_of_unused
 from segmentation.usage import usage
@@ -39,10 +41,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             register()  # a launcher may have started a process of its own for the job
+            spell_out_in_logs()
             try:
                 composed.append(True)
-                warn_of_unused(name, HydraConfig.get().overrides.task)
-                function(checked(config, name))
+                warn_of_unused(name, HydraConfig.get().overrides.task, config)
+                ready = checked(config, name)
+                listen(OmegaConf.select(ready, "trainer.num_nodes", default=1))
+                function(ready)
             except Exception as error:
                 # In a sweep Hydra collects what its jobs raise, so only a single run may end here.
                 hydra_config = HydraConfig.get()

@@ -19,6 +19,7 @@ from omegaconf.errors import (
 from segmentation.config import CONF, SCHEMAS
 from segmentation.errors import UserError, nearest
 from segmentation.faults import describe
+from segmentation.printable import printable
 from segmentation.ranges import shown
 
 PLUGINS = {name: f"hydra-{name}-launcher" for name in ("joblib", "submitit", "ray")} | {"ray": "hydra-ray-launcher ray"}
@@ -31,11 +32,16 @@ def refused(error: Exception, name: str) -> str:
     if line is None:
         words = shown(" ".join([word for word in sys.argv[1:] if NAMELESS.match(word)] or sys.argv[1:]))
         line = f"{words}: no configuration can be composed of this ({one_line(str(error))[:200]}); see --help"
-    return line
+    return printable(line)
 
 
 def explain(error: BaseException, name: str) -> str | None:
     """One line about a user's mistake, or None for an error that is not one."""
+    line = _explain(error, name)
+    return None if line is None else printable(line)
+
+
+def _explain(error: BaseException, name: str) -> str | None:
     chain = list(causes(error))
     if told := [cause for cause in chain if isinstance(cause, UserError)]:
         # The last one knows most. What a DataLoader's worker raises has its traceback as text before the message.

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation.cli import command
 from segmentation.config import PredictConfig
 from segmentation.errors import UserError
+from segmentation.printable import printable
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from segmentation.data.images import Pixels, White
@@ -151,7 +152,7 @@ def main(config: DictConfig) -> None:
     options: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     written = predict(config.model, config.input, config.output, config.accelerator, config.trust, options)
     if written[0].suffix == ".mp4":
-        print(f"overlays in {written[0]}")
+        print(f"overlays in {printable(str(written[0]))}")
     else:
         print(f"{len(written)} masks in {config.output}, overlays in {Path(config.output) / 'overlays'}")
 

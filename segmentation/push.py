@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from segmentation.cli import command
+from segmentation.printable import printable
 from segmentation.reading import read_json
 
 
@@ -28,7 +29,7 @@ def main(config: DictConfig) -> None:
     from segmentation.hub import files_of, push
 
     for path in files_of(folder):
-        print(f"{path.stat().st_size:>12,} bytes  {path.relative_to(folder)}")
+        print(f"{path.stat().st_size:>12,} bytes  {printable(str(path.relative_to(folder)))}")
     if config.dry_run:
         print(f"nothing sent to {config.repo}: dry_run=true")
         return

@@ -5,7 +5,7 @@ can know (that a stride fits a map, that a fold is one of so many) is said where
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -125,6 +125,8 @@ RULES: Mapping[str, Rule] = {
     "trainer.num_nodes": whole(1, 2**16),
     "trainer.accumulate_grad_batches": whole(1, 2**20),
     "trainer.gradient_clip_val": number(0, math.inf, None),
+    "trainer.args.overfit_batches": Rule(lambda value: value == 0, "0, and few images by data.limit=..."),
+    "callbacks.progress.refresh_rate": whole(0, 1000),
     "batch_size": whole(1, 2**20),
     "window.size": sides(),
     "tta.scales": listed(number(0, 16, above=True)),
@@ -151,10 +153,27 @@ def check_values(config: DictConfig) -> None:
         for name, value in (OmegaConf.select(config, group) or {}).items():
             if not isinstance(value, DictConfig) or not isinstance(value.get("_target_"), str):
                 raise UserError(f"{group}.{name}={shown(value)}: give it a _target_, or take it out by ~{group}.{name}")
+    check_void(config)
     data = OmegaConf.select(config, "data")
     if data is not None and data.folds is None and (data.fold or data.fold_seed):
         key = "fold" if data.fold else "fold_seed"
         raise UserError(f"data.{key}={data[key]}: there are no folds; say how many by data.folds=...")
+
+
+def check_void(config: DictConfig) -> None:
+    """Raise a UserError for a loss that takes another label for void than the data set."""
+    loss, label = OmegaConf.select(config, "loss"), OmegaConf.select(config, "data.ignore_index")
+    for path, value in _leaves(OmegaConf.to_container(loss, resolve=True), "loss") if loss else ():
+        if path.endswith(".ignore_index") and value != label:
+            raise UserError(f"{path}={shown(value)}: data.ignore_index is {label}; leave this out, or change that")
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}")
+    else:
+        yield path, value
 
 
 def shown(value: Any) -> str:

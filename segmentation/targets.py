@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ T = TypeVar("T")
 # What files from elsewhere may name.
 TRUSTED = ("segmentation.models.", "segmentation.data.", "segmentation_models_pytorch.")
 SIMPLE = {int, float, str, bool, type(None)}  # annotations that values are held against
+TYPED = ("segmentation.", "pytorch_lightning.")  # packages whose annotations are true
+KEYWORDS = {"trainer.args": "pytorch_lightning.Trainer"}  # mappings of keywords, and of what
 # Hydra's own keywords beside `_target_`.
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -26,6 +29,8 @@ def check_targets(config: Any, path: str = "") -> None:
     if isinstance(config, Mapping):
         if "_target_" in config:
             _check(config, path)
+        elif path in KEYWORDS:
+            _check({"_target_": KEYWORDS[path], **config}, path)
         for key, value in config.items():
             check_targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(config, Sequence) and not isinstance(config, str):
@@ -127,7 +132,7 @@ def _check(config: Mapping[str, Any], path: str) -> None:
         parameters = inspect.signature(target).parameters
     except ValueError:  # written in C: it says so itself when called
         return
-    if name.startswith("segmentation."):
+    if name.startswith(TYPED):
         _check_types(config, target, path)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -136,16 +141,46 @@ def _check(config: Mapping[str, Any], path: str) -> None:
 
 
 def _check_types(config: Mapping[str, Any], target: Any, path: str) -> None:
-    """Raise a UserError for a number, word or switch that the annotations of the project's own parts do not allow."""
+    """Raise a UserError for a value that an annotation of the part does not allow."""
     made_by = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]  # only its hints are read
     try:
         hints = typing.get_type_hints(made_by)
     except NameError:  # of what is imported for type checkers alone: no part that a YAML names
         return
     for key in set(config) & set(hints):
-        hint = hints[key]
-        kinds = set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}
-        kind = type(config[key])
-        if kinds <= SIMPLE and kind not in kinds and not (kind is int and float in kinds):
-            wanted = " or ".join(sorted("null" if one is type(None) else one.__name__ for one in kinds))
+        if isinstance(config[key], Mapping) and "_target_" in config[key] and path not in KEYWORDS:
+            continue  # what it becomes says so itself
+        kinds = set(_members(hints[key]))
+        if not any(_allows(kind, config[key]) for kind in kinds):
+            wanted = " or ".join(sorted({_name(kind) for kind in kinds}))
             raise UserError(f"{path}.{key}={shown(config[key])}: give {wanted}")
+
+
+def _members(hint: Any) -> Iterator[Any]:
+    """The members of a union; an annotation that is none, alone."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        for member in typing.get_args(hint):
+            yield from _members(member)
+    else:
+        yield hint
+
+
+def _allows(kind: Any, value: Any) -> bool:
+    """Whether a plain value may be of this kind; what is not known of a kind is allowed."""
+    if kind in SIMPLE:
+        return type(value) is kind or (type(value) is int and kind is float)
+    match typing.get_origin(kind) or kind:
+        case typing.Literal:
+            return value in typing.get_args(kind)
+        case origin if isinstance(origin, type) and issubclass(origin, str | os.PathLike):
+            return isinstance(value, str)
+        case origin if isinstance(origin, type):
+            return isinstance(value, origin)
+    return True
+
+
+def _name(kind: Any) -> str:
+    """How an error names a kind."""
+    if kind is type(None):
+        return "null"
+    return str(kind).replace("typing.", "") if typing.get_origin(kind) else getattr(kind, "__name__", str(kind))

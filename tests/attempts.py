@@ -1,5 +1,6 @@
 """A command line tried in this process, as far as a moment allows: what it did, or the one line that it ended in."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,34 @@ from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import checked
 from segmentation.config import CONF, register
+from segmentation.data.scenes import CLASSES
 from segmentation.errors import UserError
 from segmentation.mistakes import explain, refused
 
-ONE_STEP = (
+SMALL = (
     "data.size=[32,48]", "data.batch_size=2", "data.num_workers=0", "data.splits={train:4,val:1,test:1}",
-    "trainer.fast_dev_run=true", "trainer.accelerator=cpu", "trainer.precision=32", "lstm.hidden_size=4",
-    "backbone.name=test_resnet", "callbacks.inspection.images=1",
+    "trainer.accelerator=cpu", "trainer.precision=32", "lstm.hidden_size=4", "backbone.name=test_resnet",
+    "callbacks.inspection.images=1",
 )  # fmt: skip
+ONE_STEP = (*SMALL, "trainer.fast_dev_run=true")  # without checkpoints, early stopping and loggers
+# With all of them: an epoch of a batch, which is validated, and logged.
+ONE_EPOCH = (
+    *SMALL, "trainer.max_epochs=1", "++trainer.args.limit_train_batches=1", "++trainer.args.limit_val_batches=1",
+    "++trainer.args.limit_test_batches=1",
+)  # fmt: skip
+WATCHED = (
+    *ONE_EPOCH,
+    "callbacks=[early_stopping,ema,freeze,cutmix]",
+    "callbacks.freeze.backbone_stages=1",
+    "test=false",
+)
+MOST_EPOCHS = 2  # that a try trains, whatever it is told
+# A data set in files, as tests/world.py makes it.
+FILES = (
+    "data=folder", "data.root={folder}/files", f"data.classes=[{','.join(CLASSES)}]", "data.size=[32,48]",
+    "data.splits={train:train.txt,val:null,test:null}", "data.group='(v.)_'",
+)  # fmt: skip
+CACHED = (*FILES, "data.cache={folder}/cache")
 # What would start other processes, or fetch: composed and checked, and built, but not run.
 NOT_RUN = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.download", "backbone.weights=pretrained",
            "data.num_workers", "find")  # fmt: skip
@@ -30,7 +51,7 @@ class UnexplainedError(AssertionError):
     """An error that would have reached the user with its traceback."""
 
 
-def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = True) -> str | None:
+def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = True, start: int = 0) -> str | None:
     """Try a command line.
 
     Args:
@@ -38,6 +59,7 @@ def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = Tru
         words: its overrides.
         folder: where files go.
         run: also call the command's own function.
+        start: which of the command's `STARTS` the words follow.
 
     Returns:
         The line of the error, or None where there was none.
@@ -47,7 +69,8 @@ def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = Tru
     """
     register()
     GlobalHydra.instance().clear()
-    first = BEFORE[command](folder)
+    shutil.rmtree(folder / "run", ignore_errors=True)  # each try is the first
+    first = first_words(command, folder, start)
     with patch.object(sys, "argv", ["segmentation", *first, *words]):
         try:
             with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -70,10 +93,11 @@ def one_line(line: str | None, command: str, words: Sequence[str], error: Except
     return line
 
 
-def train_one_step(config: DictConfig, words: list[str], folder: Path) -> None:
-    """One step of training, validation and test, where the words leave it at that."""
+def train_a_moment(config: DictConfig, words: list[str], folder: Path) -> None:
+    """A step or two of training, validation and test, where the words leave it at that."""
     from segmentation.train import train
 
+    config.trainer.max_epochs = min(config.trainer.max_epochs, MOST_EPOCHS)
     train(config)
 
 
@@ -147,21 +171,28 @@ def suppress_only(said: str) -> Iterator[None]:
 
 Run = Callable[[DictConfig, list[str], Path], None]
 RUNS: dict[str, Run] = {
-    "train": train_one_step, "evaluate": evaluate_model, "predict": predict_image, "export": export_model,
+    "train": train_a_moment, "evaluate": evaluate_model, "predict": predict_image, "export": export_model,
     "push": push_nothing, "check_data": survey, "benchmark": measure_nothing, "check_repeat": repeat_nothing,
 }  # fmt: skip
-BEFORE: dict[str, Callable[[Path], list[str]]] = {
-    "train": lambda folder: [f"output={folder}/run", *ONE_STEP],
-    "evaluate": lambda folder: [f"model={folder}/model", "accelerator=cpu"],
-    "predict": lambda folder: [
-        f"model={folder}/model",
-        f"input={folder}/in",
-        f"output={folder}/out",
-        "accelerator=cpu",
-    ],
-    "export": lambda folder: [f"model={folder}/model", f"output={folder}/model.onnx"],
-    "push": lambda folder: [f"model={folder}/model", "repo=me/mine", "dry_run=true"],
-    "check_data": lambda folder: ["data.size=[32,48]", "data.splits={train:2,val:2,test:2}"],
-    "check_repeat": lambda folder: [f"output={folder}/run", *ONE_STEP],
-    "benchmark": lambda folder: [f"output={folder}/run", *ONE_STEP, "benchmark=quick"],
-}  # what comes before the words, so that a try takes a moment
+RUN, MODEL = "output={folder}/run", "model={folder}/model"
+# What may come before the words, so that a try takes a moment; the first where a test names none.
+STARTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "train": (
+        (RUN, *ONE_STEP),
+        (RUN, *ONE_EPOCH, "test=false"),
+        (RUN, *WATCHED),
+        (RUN, *ONE_EPOCH, *CACHED),
+    ),
+    "evaluate": ((MODEL, "accelerator=cpu"), (MODEL, "accelerator=cpu", *CACHED)),
+    "predict": ((MODEL, "input={folder}/in", "output={folder}/out", "accelerator=cpu"),),
+    "export": ((MODEL, "output={folder}/model.onnx"),),
+    "push": ((MODEL, "repo=me/mine", "dry_run=true"),),
+    "check_data": (("data.size=[32,48]", "data.splits={train:2,val:2,test:2}"), FILES),
+    "check_repeat": ((RUN, *ONE_STEP), (RUN, *ONE_EPOCH, *CACHED)),
+    "benchmark": ((RUN, *ONE_STEP, "benchmark=quick"), (RUN, *ONE_EPOCH, *CACHED, "benchmark=quick")),
+}
+
+
+def first_words(command: str, folder: Path, start: int = 0) -> list[str]:
+    """One of a command's `STARTS`, in a folder."""
+    return [word.replace("{folder}", str(folder)) for word in STARTS[command][start]]

@@ -1,6 +1,7 @@
 """Command lines as a user in a hurry types them: right, misspelt, of the wrong type, extreme, or no words at all."""
 
 import functools
+import itertools
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,24 @@ RAW = (
     "-x", "()", "seed", "seed=", "seed=1,2", "data.size=[1,2", "'", "日本=1", "@", "data.size[0]=1",
     "lstm=none,zigzag", "data.classes=(a)", "a b=1", "$x=1", "seed=glob(*)", "seed=range(1,3)", "seed=choice(1,2)",
 )  # fmt: skip
+# What is read of a data set in files, and what a user might say of one: patterns, lists, labels, expressions, folders.
+FILE_KEYS = (
+    "data.root", "data.reader.image", "data.reader.mask", "data.reader.labels", "data.reader.label_map",
+    "data.reader.others", "data.reader.masks", "data.reader.colours", "data.reader.void_colours", "data.reader.folders",
+    "data.splits.train", "data.splits.val", "data.splits.test", "data.group", "data.cache", "data.source",
+)  # fmt: skip
+FILE_VALUES = (
+    "files", "nowhere", ".", "files/train.txt", "files/train", "train.txt", "test.txt", "train", "null", "1", "''",
+    "'{split}/images/{name}.png'", "'{split}/masks/{name}.*'", "'{split}/*/{name}.png'", "'*/images/{name}.png'",
+    "'{name}.png'", "'{name}'", "'{split}'", "'{nope}/{name}.png'", "'{name'", "'{}'", "'[{name}'",
+    "'../{split}/images/{name}.png'", "'/{name}.png'", "'{split}/images/{name}.jpg'", "'{split}/images/../{name}.png'",
+    "'{name!r}.png'", "'{name:>9}.png'", "'{0}.png'", "'{split.x}/{name}.png'", "'\\'", "'a\0b'",
+    "[0-8]", "[0,255]", "[0,1,2,3,4,5,6,7,8]", "[8-0]", "[1-x]", "[0,0]", "[-1]", "[300]", "[[0],[1]]", "9", "0-8",
+    "{0:1}", "{300:1}", "{a:b}", "{0:255}", "{1:-1}", "{train:val}", "{train:null}", "{train:[val]}", "{train:..}",
+    "refuse", "void", "labels", "colours", "[[1,2,3]]", "[[1,2]]", "[[300,0,0]]", "'(v.)_'", "'v._'", "'((v)'", "'(x)'",
+    "'()'", "'(v.)_|x'", "'(?P<a>v)'", "'(a+)+$'", "auto", "off", "in/picture.png", "model", "{files:null}",
+    "{files:[1]}", "{note:1}", "{files:[{url:x}]}",
+)  # fmt: skip
 # Keys of groups that belong to other libraries, which no schema lists.
 INNER: dict[str, tuple[str, ...]] = {
     "train": (
@@ -53,6 +72,27 @@ INNER: dict[str, tuple[str, ...]] = {
         "aux.maps",
         "aux.weight",
         "callbacks.images.count",
+        "callbacks.best.save_top_k",
+        "callbacks.best.dirpath",
+        "callbacks.best.filename",
+        "callbacks.best.every_n_epochs",
+        "callbacks.best.save_weights_only",
+        "callbacks.last.every_n_train_steps",
+        "callbacks.last.train_time_interval",
+        "callbacks.last.filename",
+        "callbacks.last.monitor",
+        "callbacks.last.save_last",
+        "callbacks.progress.refresh_rate",
+        "callbacks.inspection.folder",
+        "callbacks.early_stopping.monitor",
+        "callbacks.early_stopping.mode",
+        "callbacks.early_stopping.patience",
+        "callbacks.ema.decay",
+        "callbacks.freeze.parts",
+        "callbacks.freeze.epochs",
+        "callbacks.freeze.backbone_stages",
+        "callbacks.cutmix.probability",
+        "callbacks.cutmix.alpha",
         "callbacks.best.monitor",
         "callbacks.best.mode",
         "callbacks.last.every_n_epochs",
@@ -73,7 +113,27 @@ INNER: dict[str, tuple[str, ...]] = {
         "trainer.args.limit_val_batches",
         "trainer.args.callbacks",
         "trainer.args.max_steps",
+        "trainer.args.min_steps",
+        "trainer.args.limit_train_batches",
+        "trainer.args.limit_test_batches",
+        "trainer.args.check_val_every_n_epoch",
+        "trainer.args.val_check_interval",
+        "trainer.args.overfit_batches",
+        "trainer.args.log_every_n_steps",
+        "trainer.args.num_sanity_val_steps",
+        "trainer.args.gradient_clip_algorithm",
+        "trainer.args.enable_checkpointing",
+        "trainer.args.enable_progress_bar",
+        "trainer.args.detect_anomaly",
+        "trainer.args.profiler",
+        "trainer.args.max_time",
+        "trainer.args.inference_mode",
+        "trainer.args.reload_dataloaders_every_n_epochs",
         "logger.tensorboard.version",
+        "logger.tensorboard.name",
+        "logger.tensorboard.save_dir",
+        "logger.tensorboard.log_graph",
+        "logger.tensorboard.default_hp_metric",
         "logger.tensorboard._target_",
     ),
     "evaluate": ("data.splits.test", "data.reader.size", "data.reader._target_"),
@@ -164,10 +224,14 @@ def override(command: str, inner: tuple[str, ...]) -> st.SearchStrategy[str]:
     group = st.sampled_from(choices_of(command) or ["nothing=here"])
     sign = st.sampled_from(("", "", "", "", "+", "++"))
     fill: Any = st.builds("{}{}={}".format, sign, keys, values)
+    known = st.one_of(values, values, st.sampled_from(list(itertools.chain(*PLAUSIBLE.values()))))
+    others = st.builds("++{}={}".format, st.sampled_from(inner or ("seed",)), known)
+    files = st.builds("++{}={}".format, st.sampled_from(FILE_KEYS), st.sampled_from(FILE_VALUES))
     return st.one_of(
         st.sampled_from(plausible(command)),
         fill,
-        fill,
+        others if inner else fill,
+        files if "data.root" in schema_keys(command) else fill,
         st.builds("{}={}".format, keys.flatmap(misspelt), values),
         st.builds(
             "+{}.{}={}".format, keys, st.sampled_from(("x", "seed", "_target_", "_partial_", "_args_", "size")), values

@@ -4,16 +4,20 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from segmentation.benchmarks.contestants import Ours
+from segmentation.benchmarks.files import on_disk
+from segmentation.check_data import check_data
 from segmentation.checkpoints import find_checkpoint
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
+from segmentation.evaluate import described_data, evaluate
 from segmentation.models.network import Inputs, build_network
 from segmentation.models.scans import Scan
 from segmentation.optim import build_optimizer
@@ -80,8 +84,55 @@ def samples(config: DictConfig, folder: Path) -> Any:
     counts = [len(train_batch["index"]), len(test_batch["index"]), loader.num_workers, len(loader)]
     kept = sorted(path.stat().st_size for path in folder.rglob("*.samples"))
     shown = digest(data.visible(data.reader("train")[0].image))
-    labels = data.classes, data.colours, data.ignore_index, data.name
+    labels = data.classes, data.colours, data.ignore_index
     return images, counts, kept, shown, labels, data.groups("train"), data.contract(data.test_split)
+
+
+def evaluated(config: DictConfig, words: list[str], folder: Path) -> Any:
+    """What an evaluation's trainer is given to test, and all that its files are written from."""
+
+    class SeenError(Exception):
+        pass
+
+    class Trainer:
+        def test(self, task: Any, data: DataModule, **_: Any) -> None:
+            raise SeenError(data)
+
+    chosen = any(word.startswith("data=") for word in words)
+    with patch("segmentation.trainer.build_trainer", lambda *_, **__: Trainer()):
+        try:
+            evaluate(config, described_data(config, words, chosen), folder / "scores")
+        except SeenError as seen:
+            data: DataModule = seen.args[0]
+    loader, reader = data.test_dataloader(), data.reader(data.test_split)
+    batch = next(iter(loader))
+    given = digest(batch["image"], batch["mask"]), len(batch["index"]), len(loader), loader.num_workers, reader.names
+    labels = data.classes, data.colours, data.ignore_index, digest(data.visible(reader[0].image))
+    return given, labels, data.contract(data.test_split), sorted(p.stat().st_size for p in folder.rglob("*.samples"))
+
+
+def surveyed(config: DictConfig, words: list[str], folder: Path) -> Any:
+    """What a survey finds, and would draw."""
+    drawn: list[Any] = []
+
+    def sheet(samples: Any, *labels: Any) -> None:
+        drawn.extend([digest(*(part for _, sample in samples for part in sample[:2])), labels])
+
+    with patch("segmentation.survey.walk.contact_sheet", sheet), patch("segmentation.analysis.plots.save"):
+        return check_data(config, folder / "check"), drawn
+
+
+def measured(config: DictConfig, words: list[str], folder: Path) -> Any:
+    """The data that a benchmark loads."""
+    ours = Ours(on_disk(plain(config), folder / "bench"), folder / "bench", 1)
+    data = ours.data()
+    loaders = data.train_dataloader(), data.val_dataloader()
+    batches = [next(iter(loader)) for loader in loaders]
+    counts = [
+        (len(loader), loader.num_workers, len(one["index"])) for loader, one in zip(loaders, batches, strict=True)
+    ]
+    kept = sorted(path.stat().st_size for path in folder.rglob("*.samples"))
+    return counts, kept, data.classes, data.ignore_index, [digest(one["image"], one["mask"]) for one in batches]
 
 
 def trainer(config: DictConfig, folder: Path) -> Any:
@@ -129,13 +180,16 @@ def write_files(folder: Path) -> None:
         for split, count in (("train", 6), ("val", 2), ("test", 2)):
             for index in range(count):
                 rng = np.random.default_rng((number, index, count))
+                labels = (rng.random((32, 48)) < 0.1 * (index + 1)).astype(np.uint8)
+                labels[0, 0] = 255
                 for kind, array in (
                     ("images", rng.integers(0, 4096, (32, 48)).astype(np.uint16)),
-                    ("masks", (rng.random((32, 48)) < 0.1 * (index + 1)).astype(np.uint8)),
+                    ("masks", labels),
                 ):
                     path = folder / root / split / kind / f"v{index % 3}_{index}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(array).save(path)
+        (folder / root / "few.txt").write_text("v0_0\n")
 
 
 def settings_of(config: DictConfig, folder: Path) -> Any:
@@ -143,7 +197,14 @@ def settings_of(config: DictConfig, folder: Path) -> Any:
     return OmegaConf.to_container(config, resolve=False)
 
 
-def seeded(config: DictConfig, folder: Path) -> Any:
-    """The first random number of a run."""
-    pl.seed_everything(config.seed, verbose=False)
-    return torch.rand(1).item()
+def trained(config: DictConfig, folder: Path) -> Any:
+    """The weights after a step."""
+    train(config)
+    return [digest(np.fromfile(Path(config.output) / "model.safetensors", np.uint8))]
+
+
+def card(config: DictConfig, folder: Path) -> Any:
+    """What a run's card says of its data set."""
+    train(config)
+    lines = (Path(config.output) / "README.md").read_text().splitlines()
+    return [line for line in lines if config.data.name in line]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from segmentation.cli import checked
 from segmentation.config import CONF
 from segmentation.data.module import DataModule
+from segmentation.errors import UserError
 from segmentation.models.network import build_network
 from segmentation.targets import check_targets
 from segmentation.train import build_task, model_settings
@@ -48,6 +50,35 @@ def test_composes_and_names_what_exists(group: str, choice: str, compose: Compos
     settings = plain(compose(f"{group}={choice}", *NEEDS.get(choice, ()), name=command))
     check_targets(settings)
     assert len((CONF / group / f"{choice}.yaml").read_text().splitlines()) <= 30
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["+trainer.args.profiler=1"], "trainer.args.profiler=1: give Profiler or null or str"),
+    (["+trainer.args.log_every_n_steps=[1]"], "trainer.args.log_every_n_steps=[1]: give int or null"),
+    (["+trainer.args.max_tim=1"], "trainer.args.max_tim: pytorch_lightning.Trainer takes no such argument; did you"),
+    (["+trainer.args.overfit_batches=3"], "trainer.args.overfit_batches=3: give 0, and few images by data.limit"),
+    (["+trainer.args.profiler={_target_:pytorch_lightning.profilers.SimpleProfiler}"], "trainer.args.profiler="),
+    (["callbacks.progress.refresh_rate=a"], "callbacks.progress.refresh_rate=a: give a whole number from 0"),
+    (["callbacks.best.filename=7"], "callbacks.best.filename=7: give null or str"),
+    (["+callbacks.last.train_time_interval=5"], "callbacks.last.train_time_interval=5: give null or timedelta"),
+    (["+callbacks.last.save_last=links"], "callbacks.last.save_last=links: give Literal['link'] or bool or null"),
+    (["+logger.tensorboard.log_graph=2"], "logger.tensorboard.log_graph=2: give bool"),
+    (["loss.class_weights=0.5"], "loss.class_weights=0.5: give "),
+    (["loss.ignore_index=2"], "loss.ignore_index=2: data.ignore_index is 255; leave this out, or change that"),
+    (["loss=combined", "loss.terms.dice.ignore_index=2"], "loss.terms.dice.ignore_index=2: data.ignore_index is 255"),
+])  # fmt: skip
+def test_a_value_that_a_part_cannot_take_is_said(words: list[str], said: str, compose: Compose) -> None:
+    with pytest.raises(UserError) as caught:
+        check_targets(plain(checked(compose(*words), "train")))
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("words", [
+    ["+trainer.args.max_time={hours:1}"], ["+trainer.args.limit_val_batches=1"], ["loss.class_weights=[1,2]"],
+    ["+callbacks.last.train_time_interval={_target_:datetime.timedelta,hours:1}"],
+])  # fmt: skip
+def test_a_value_that_a_part_can_take_is_not(words: list[str], compose: Compose) -> None:
+    check_targets(plain(checked(compose(*words), "train")))
 
 
 @pytest.mark.parametrize("choice", choices("backbone"))

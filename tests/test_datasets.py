@@ -206,6 +206,14 @@ def test_a_palette_may_be_read_by_its_colours(compose: Compose, tmp_path: Path) 
             "the colour [1, 2, 3] is of no class; add it to data.colours",
         ),
         (["data.reader.masks=colours", "data.colours=[[9,9,9],[9,9,9]]"], [[0]], "two classes have one colour"),
+        (["data.reader.void_colours=[[0,0,0]]"], [[0]], "data.reader.void_colours: is of masks of colours; set data."),
+        (
+            ["data.reader.masks=colours", "data.colours=[[9,9,9],[1,1,1]]", "data.reader.labels=[0,1]"],
+            [[0]],
+            "data.reader.labels: is of masks of labels",
+        ),
+        (["+data.reader.lables=[0,255]"], [[0]], "data.reader: refuses its arguments: "),
+        (["data.reader.image=."], [[0]], "data.reader: the pattern '.' names no file"),
     ],
 )
 def test_what_masks_do_not_fit_is_said(
@@ -217,6 +225,14 @@ def test_what_masks_do_not_fit_is_said(
     with pytest.raises(UserError) as caught:
         load(compose, "folder", tmp_path, *words).prepare("train")
     assert said in str(caught.value)
+
+
+def test_a_list_that_is_not_there_is_said(compose: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "train" / "images" / "a.png", np.zeros((1, 1, 3)))
+    write(tmp_path / "train" / "masks" / "a.png", [[0]])
+    load(compose, "folder", tmp_path, "data.splits.test=tset.txt")
+    assert "data.splits.test=tset.txt: not in" in caplog.text
+    assert "data.splits.val" not in caplog.text  # null says: where it is there
 
 
 def test_ranges_of_labels() -> None:

@@ -1,7 +1,11 @@
 """Names are names: in the report, the card, the tables and the pictures, whatever is in them."""
 
 import json
+import logging
 import re
+import subprocess
+import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from rich.console import Console
 
 from segmentation.analysis import plots
@@ -16,7 +21,13 @@ from segmentation.analysis.ablation import markdown
 from segmentation.analysis.page import write_report
 from segmentation.card import CARD, write_card
 from segmentation.data.samples import Sample
+from segmentation.errors import UserError
 from segmentation.markdown import as_text
+from segmentation.mistakes import explain
+from segmentation.printable import OBEYED, TURNED, printable, spell_out_in_logs
+from segmentation.repeats.drift import Drift
+from segmentation.repeats.effect import Beside
+from segmentation.repeats.tables import show as show_drifts
 from segmentation.survey.sheet import contact_sheet
 from segmentation.survey.tables import show
 from tests import made_up
@@ -162,6 +173,50 @@ def test_pictures_spell_every_name(tmp_path: Path) -> None:
         assert len(legend.get_texts()) >= len(EVIL)  # none is hidden
 
 
+def is_plain(text: str) -> bool:
+    """Whether a terminal would show this and do nothing else."""
+    return not [sign for sign in text.replace("\n", "") if sign in TURNED or unicodedata.category(sign) in OBEYED]
+
+
+OBEYING = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202egnp \udcff"
+
+
+def test_what_a_terminal_obeys_is_spelt_out() -> None:
+    assert printable(OBEYING) == "\\x1b[31mred\\x1b]0;title\\x07 \\x9b2J \\u202egnp \\udcff"
+    assert printable("日本 é <b> \\x") == "日本 é <b> \\x"
+    assert explain(UserError(f"{OBEYING}.png: not there"), "train") == f"{printable(OBEYING)}.png: not there"
+
+
+def test_logs_spell_out_names(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.getLogRecordFactory())  # restored after the test
+    spell_out_in_logs()
+    logging.getLogger("segmentation.runfiles").warning(f"no pixel is of {OBEYING}")
+    assert is_plain(caplog.text)
+    assert "\\x1b[31mred" in caplog.text
+
+
+def test_a_survey_obeys_no_name(tmp_path: Path) -> None:
+    for index, kind in enumerate(("images", "masks")):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 6, 3 - 2 * index), np.uint8).squeeze()).save(tmp_path / "train" / kind / "a.png")
+        (tmp_path / "train" / kind / "\x1b[31mred.png").write_bytes(b"torn")
+    command = [sys.executable, "-m", "segmentation.check_data", "data=folder", f"data.root={tmp_path}",
+               "data.classes=[b,'\x1b[7mc']", f"hydra.run.dir={tmp_path}/out", "data.balance=1"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "\\x1b[31mred.png" in done.stdout
+    assert "\\x1b[7mc" in done.stdout
+    assert is_plain(done.stdout)
+    assert is_plain(done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_tables_obey_no_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_drifts([Drift("weights", 1, 1, 0.5, name)], [Beside(name, name, 1.0, 3, 0.5)])
+    assert is_plain(capsys.readouterr().out)
+
+
 def test_check_datas_tables_spell_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     split = {
         "images": 1, "unreadable": 0, "sizes": {"1x1": 1}, "void_share": 0.0,
@@ -169,4 +224,6 @@ def test_check_datas_tables_spell_every_name(capsys: pytest.CaptureFixture[str])
     }  # fmt: skip
     content = {"splits": {"[/bold]": split}, "class_weights": [1.0] * len(EVIL), "findings": []}
     show(json.loads(json.dumps(content)), [])
-    assert "[/bold]: pixels" in " ".join(capsys.readouterr().out.split()) or Console().width < 100
+    assert "\\x1b[31mred" in (out := capsys.readouterr().out)
+    assert is_plain(out)
+    assert "[/bold]: pixels" in " ".join(out.split()) or Console().width < 100

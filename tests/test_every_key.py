@@ -4,6 +4,7 @@ A row names the key, what is observed, the words that both sides have, and the w
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,18 +12,23 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
+from segmentation.benchmarks.contestants import WARM_UP, Ours
+from segmentation.check_repeat import RECIPE, write_recipe
 from segmentation.config import CONF, SCHEMAS, register
+from segmentation.data.scenes import CLASSES
 from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
 from segmentation.inference.predictor import as_asked
 from segmentation.models.files import load_network
-from segmentation.unused import UNUSED, unused
+from segmentation.unused import UNUSED, is_below, unused
 from tests import observed
-from tests.attempts import BEFORE, attempt
+from tests.attempts import attempt, first_words
 from tests.conftest import TINY
 from tests.fuzzing import schema_keys
 from tests.observed import Observe
+from tests.settings import plain
 from tests.world import make_world
 
 
@@ -41,7 +47,7 @@ FOLDS = ("data.folds=3", "data.group='(v.)_'")
 SCALED = ("lstm.order=[rows,columns]", "decoder=fpn")
 n, t, s = observed.network, observed.task, observed.samples
 ROWS = [
-    Row("seed", observed.seeded, "0", "1"),
+    Row("seed", observed.trained, "0", "1", ("trainer.fast_dev_run=true", "test=false")),
     Row("train", observed.resumed, "true", "false"),
     Row("test", observed.run, "true", "false"),
     Row("find", observed.run, "null", "batch_size", ("test=false",)),
@@ -49,7 +55,7 @@ ROWS = [
     Row("resume", observed.resumed, "false", "true"),
     Row("monitor", observed.watchers, "val/mean_iou", "val/loss"),
     Row("output", observed.watchers, "a", "b"),
-    Row("data.name", s, "x", "y"),
+    Row("data.name", observed.card, "hither", "thither", ("trainer.fast_dev_run=true",)),
     Row("data.root", s, "{folder}/a", "{folder}/b", FILES),
     Row("data.reader", s, "{seed:0}", "{seed:1}"),
     Row("data.splits", s, "{train:8,val:3,test:3}", "{train:4,val:3,test:3}"),
@@ -168,6 +174,118 @@ class Network(torch.nn.Module):
         return torch.nn.functional.interpolate(image, wanted)
 
 
+# Of a data set's group, for the commands that have no training: key -> first value, second, the words of both.
+WORLD = ("data=folder", "data.root={folder}/a", "data.colours=null", "data.cache={folder}/cache", "data.size=[32,48]",
+         f"data.classes=[{','.join(CLASSES)}]")  # fmt: skip
+HELD_OUT = (*WORLD, *FOLDS, "split=val")  # of which `split` is evaluate's
+DATA = {
+    "data.name": ("x", "y", (*WORLD, "data.root={folder}")),
+    "data.root": ("{folder}/a", "{folder}/b", WORLD),
+    "data.reader": ("{image:'{split}/images/{name}.png'}", "{image:'{split}/masks/{name}.png'}", WORLD),
+    "data.splits": ("{test:null}", "{test:few.txt}", WORLD),
+    "data.classes": (f"[{','.join(CLASSES)}]", f"[{','.join(reversed(CLASSES))}]", WORLD),
+    "data.colours": ("null", f"[{','.join(f'[{label},9,9]' for label in range(9))}]", WORLD),
+    "data.ignore_index": ("255", "200", WORLD),
+    "data.channels": ("3", "4", WORLD),
+    "data.white": ("null", "4095", WORLD),
+    "data.shown": ("null", "[2,1,0]", ()),
+    "data.group": ("null", "'(v.)_'", HELD_OUT),
+    "data.folds": ("null", "3", (*WORLD, "split=val")),
+    "data.fold": ("0", "1", HELD_OUT),
+    "data.fold_seed": ("0", "5", (*WORLD, "data.folds=3", "split=val")),
+    "data.limit": ("null", "1", WORLD),
+    "data.download": ("false", "true", WORLD),
+    "data.source": ("{note:here}", "{note:there}", (*WORLD, "data.download=true")),
+    "data.size": ("[32,48]", "[64,96]", ()),
+    "data.check": ("true", "false", WORLD),
+    "data.cache": ("{folder}/cache", "off", WORLD),
+    "data.cache_gib": ("8", "0", WORLD),
+    "data.eval_batch_size": ("1", "2", WORLD),
+    "data.num_workers": ("0", "1", WORLD),
+}
+LOOKED: dict[str, Callable[[DictConfig, list[str], Path], Any]] = {
+    "evaluate": observed.evaluated, "check_data": observed.surveyed,
+}  # fmt: skip
+# What a repetition repeats, and a benchmark measures, is a training: what it is told is held against what it hands on.
+TRAINED = {row.key for row in ROWS}
+SEEN = {
+    "evaluate": set(DATA), "check_data": set(DATA), "train": TRAINED, "check_repeat": TRAINED, "benchmark": TRAINED,
+}  # fmt: skip  # by command, the keys that the tests below look at, unless they are of no use to it
+
+
+def look(command: str, key: str, value: str, both: Sequence[str], folder: Path, observe: Any) -> str:
+    """What is observed of a command with one value, or the line where it is refused; without the folder's own name."""
+    sign = "++" if value.startswith("{") and not value.startswith("{folder}") else ""
+    words = [*both, f"{sign}{key}={value}"]
+    if command != "evaluate":
+        words = [word for word in words if not word.startswith("split=")]
+    words = [word.replace("{folder}", str(folder)) for word in words]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(command, overrides=words)
+    try:
+        seen = repr(observe(config, words, folder))
+    except UserError as error:
+        seen = str(error)
+    return seen.replace(str(folder), "")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [(command, key) for command in LOOKED for key in DATA if key not in UNUSED[command]]
+)
+def test_two_values_of_a_key_of_the_data_differ(command: str, key: str, world: Path, tmp_path: Path) -> None:
+    register()
+    first, second, both = DATA[key]
+    found = []
+    for name, value in (("first", first), ("second", second)):
+        observed.write_files(tmp_path / name)
+        start = [word for word in first_words(command, world) if not (both and word.startswith("data."))]
+        found.append(look(command, key, value, [*start, *both], tmp_path / name, LOOKED[command]))
+    assert found[0] != found[1]
+
+
+MEASURED = [row for row in ROWS if row.observe is s and not is_below(row.key, UNUSED["benchmark"])]
+
+
+@pytest.mark.parametrize("row", MEASURED, ids=lambda row: row.key)
+def test_a_benchmark_loads_what_it_is_told(row: Row, tmp_path: Path) -> None:
+    register()
+    found = []
+    for name, value in (("first", row.first), ("second", row.second)):
+        observed.write_files(tmp_path / name)
+        words = ["output={folder}/run", *TINY, *row.both, *(["data.folds=3"] if row.key == "data.group" else [])]
+        found.append(look("benchmark", row.key, value, words, tmp_path / name, observed.measured))
+    assert found[0] != found[1]
+
+
+def test_a_benchmark_measures_the_training_it_is_told(tmp_path: Path) -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        told = plain(compose("benchmark", overrides=[f"output={tmp_path}", *TINY, "lstm=snake", "data.limit=3"]))
+    ours = Ours(told, tmp_path, 1).settings
+    assert ours.pop("trainer") == told["trainer"] | {
+        "max_epochs": -1,
+        "args": {"max_steps": WARM_UP + 1, "limit_val_batches": 0},
+    }
+    assert ours == {key: value for key, value in told.items() if key != "trainer"}
+
+
+def test_a_repetition_repeats_the_training_it_is_told(tmp_path: Path) -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        told = compose("check_repeat", overrides=[f"output={tmp_path}", *TINY, "lstm=snake", "data.limit=3"])
+    write_recipe(told, tmp_path)
+    recipe: Any = OmegaConf.to_container(OmegaConf.load(tmp_path / f"{RECIPE}.yaml"))
+    assert recipe["callbacks"].pop("recorder")
+    known: Any = OmegaConf.to_container(told)
+    assert {key: recipe[key] for key in schema_keys_of_train()} == {key: known[key] for key in schema_keys_of_train()}
+
+
+def schema_keys_of_train() -> set[str]:
+    """The groups of a training's schema, and its keys outside of them."""
+    return {key.partition(".")[0] for key in schema_keys("train")}
+
+
 # How a trained network is looked through, for `evaluate` and `predict` alike.
 LOOKS = {
     "mode": (["mode=resize"], ["mode=window"]),
@@ -187,7 +305,7 @@ def test_a_look_is_as_asked(command: str, key: str, world: Path) -> None:
     for words in LOOKS[key]:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(command, overrides=[*BEFORE[command](world), *words])
+            config = compose(command, overrides=[*first_words(command, world), *words])
         recorder = Network()
         options: Any = observed.settings_of(config, world)
         image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -247,13 +365,13 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("command", SCHEMAS)
 def test_every_key_of_every_command_is_watched(command: str) -> None:
-    known = (
-        {row.key for row in ROWS} | {key for name, key in OUTCOMES if name == command} | set(UNUSED.get(command, ()))
-    )
-    known |= set(LOOKS) if command in ("evaluate", "predict") else set()
+    looks = set(LOOKS) if command in ("evaluate", "predict") else set()
+    known = {key for name, key in OUTCOMES if name == command} | looks | SEEN.get(command, set())
     known |= {key.removeprefix(f"{command} ") for key in ELSEWHERE}
-    assert set(schema_keys(command)) <= known
-    assert known - set(UNUSED.get(command, ())) <= {key for name in SCHEMAS for key in schema_keys(name)} | {
+    idle = UNUSED.get(command, ())
+    keys = set(schema_keys(command))
+    assert {key for key in keys if not is_below(key, idle)} <= known
+    assert set(idle) | {key for key in known if key not in ELSEWHERE} <= keys | {
         key.removeprefix(f"{command} ") for key in ELSEWHERE
     }
 
@@ -269,8 +387,26 @@ def test_the_tests_elsewhere_are_there(key: str) -> None:
 def test_what_a_command_has_no_use_for_is_said(command: str) -> None:
     for key in UNUSED[command]:
         assert key in schema_keys(command)
-        assert unused(command, [f"{key}=1", "data.size=[1,1]", f"+{key}=2"]) == [key, key]
+        assert unused(command, [f"{key}=1", "data.size=[1,1]", f"+{key}.x=2"]) == [key, f"{key}.x"]
     assert not unused("train", [f"{key}=1" for key in UNUSED[command]])
+
+
+@pytest.mark.parametrize(("command", "words", "idle"), [
+    ("check_data", ["data=folder", "data.root=x", "data.classes=[a,b]", "data.size=[32,48]"], ["data.size"]),
+    ("check_data", ["data.size=[32,48]"], []),
+    ("train", ["find=lr", "ckpt=auto", "train=false", "optimizer.lr=1", "data.batch_size=4"],
+     ["ckpt", "train", "optimizer.lr"]),
+    ("train", ["find=batch_size", "test=false", "data.batch_size=4"], ["test", "data.batch_size"]),
+    ("train", ["ckpt=auto", "train=false"], []),
+    ("benchmark", ["callbacks.best.monitor=val/loss", "callbacks.progress.seconds=2", "callbacks=ema"],
+     ["callbacks.best.monitor", "callbacks"]),
+])  # fmt: skip
+def test_what_is_of_no_use_beside_others_is_said(command: str, words: list[str], idle: list[str]) -> None:
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(command, overrides=words)
+    assert unused(command, words, config) == idle
 
 
 def test_an_evaluation_takes_the_split_and_the_data_it_is_told(world: Path) -> None:
@@ -278,7 +414,7 @@ def test_an_evaluation_takes_the_split_and_the_data_it_is_told(world: Path) -> N
     scores = []
     for words in (["split=test"], ["split=val"], ["split=test", "+data.reader.seed=5"]):
         GlobalHydra.instance().clear()
-        whole = [*BEFORE["evaluate"](world), *words]
+        whole = [*first_words("evaluate", world), *words]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("evaluate", overrides=whole)
         scores.append(evaluate(config, described_data(config, whole, chosen=False), world / "scores"))

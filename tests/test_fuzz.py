@@ -1,7 +1,7 @@
 """Whatever is typed, a command works or says in one line what is wrong: fuzzed in one process, for speed.
 
 Each try goes the way of the command: Hydra composes, the values are checked, and the command's own function is called
-as far as that takes a moment: a training is one step of the smallest network, an export ends before it traces.
+as far as that takes a moment: a training is a batch of the smallest network, an export ends before it traces.
 """
 
 import os
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from segmentation.config import SCHEMAS
-from tests.attempts import attempt
+from tests.attempts import STARTS, attempt
 from tests.fuzzing import INNER, command_line
 from tests.world import make_world
 
@@ -37,9 +38,9 @@ def fuzz(command: str, tries: int, world: Path, *, run: bool = True) -> dict[str
 
     @settings(max_examples=tries, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
               suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(command_line(command, INNER[command]))
-    def go(words: list[str]) -> None:
-        counts["accepted" if attempt(command, words, world, run=run) is None else "refused"] += 1
+    @given(st.integers(0, len(STARTS[command]) - 1), command_line(command, INNER[command]))
+    def go(start: int, words: list[str]) -> None:
+        counts["accepted" if attempt(command, words, world, run=run, start=start) is None else "refused"] += 1
 
     before = Path.cwd()
     os.chdir(world)  # a key misread for a path makes nothing elsewhere

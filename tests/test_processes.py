@@ -15,6 +15,7 @@ from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import nn
 
 from segmentation.data.samplers import UNCOUNTED, EvaluationSampler
+from segmentation.loopback import GLOO, LOOPBACK, listen
 from segmentation.sync import GPU, SummedBatchNorm, SummedBatchNormAct, SyncedBatchNorm, change_classes
 from tests.conftest import TINY
 
@@ -48,6 +49,28 @@ def test_batch_norm_keeps_its_tensors_and_its_activation() -> None:
     network = change_classes(network, GPU)
     assert [type(module) for module in network.children()] == [nn.Conv2d, SyncBatchNormAct, nn.SyncBatchNorm]
     assert torch.equal(network(image), before)
+
+
+@pytest.mark.parametrize(("nodes", "chosen", "expected"), [
+    (1, None, "lo"), (1, "eth7", "eth7"), (2, None, None), (2, "lo", None), (2, "eth7", "eth7"),
+])  # fmt: skip
+def test_where_processes_listen(
+    nodes: int, chosen: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "environ", {GLOO: chosen} if chosen else {})
+    listen(nodes)
+    assert os.environ.get(GLOO) == expected
+
+
+def test_processes_of_one_machine_listen_on_it_alone(tmp_path: Path) -> None:
+    code = f"import os; from segmentation.cli import command; command('train')(lambda _: print(os.environ[{GLOO!r}]))()"
+    words = [f"hydra.run.dir={tmp_path}", "hydra/job_logging=none"]
+    environment = {key: value for key, value in os.environ.items() if key != GLOO}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == LOOPBACK or sys.platform != "linux", done.stderr
 
 
 def test_a_process_without_images_gets_one_that_does_not_count() -> None:

@@ -13,15 +13,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from segmentation import checkpoints
 from segmentation.analysis.runs import find_runs
-from segmentation.checkpoints import read_checkpoint
+from segmentation.checkpoints import LAST, read_checkpoint
 from segmentation.data.masks import read_labels
 from segmentation.errors import UserError
 from segmentation.models.backbones import file_state
 from segmentation.models.files import load_model
 from segmentation.reading import read_arrays, read_configuration, read_json, read_yaml
+from segmentation.train import train
 from tests import malicious, settings
-from tests.conftest import Record
+from tests.conftest import Compose, Record
 from tests.made_up import make_run
 from tests.malicious import npy_header
 
@@ -69,10 +71,32 @@ def test_no_pickle_in_a_checkpoint_or_in_weights_is_executed(
     record_property(f"malicious pickles, read as {reader}", f"{tries} refused")
 
 
-def test_lightnings_instantiator_is_never_asked(tmp_path: Path) -> None:
-    path = tmp_path / "plain.ckpt"
-    torch.save({"state_dict": {}, "hyper_parameters": {"_instantiator": "os.system"}, "hparams_name": "x"}, path)
-    assert read_checkpoint(path)["hyper_parameters"] == {"_instantiator": "os.system"}  # a word, that nobody calls
+def test_lightnings_own_reading_of_a_checkpoint_runs_nothing(
+    tiny: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that was exchanged after it was looked at, where torch is told to read pickles unless asked not to."""
+    marker, path = tmp_path / "marker", tmp_path / "given.ckpt"
+    words = ("test=false", "logger=none", "callbacks.inspection.images=0")
+    train(tiny(*words))
+    whole: dict[str, Any] = torch.load(tmp_path / "run" / LAST, weights_only=True)
+    call = malicious.Runs(Path.touch, marker)
+    evil = whole | {"hyper_parameters": {"_instantiator": call, "_class_path": "os.system"}}
+    torch.save(whole | {"hyper_parameters": {"_instantiator": "os.system"}}, path)
+    train(tiny(*words, f"ckpt={path}"))  # a word, that nobody calls
+    asked = checkpoints.resume_point
+
+    def exchange(*arguments: Any) -> tuple[int, int]:
+        point = asked(*arguments)
+        torch.save(evil, path)
+        return point
+
+    monkeypatch.setattr(checkpoints, "resume_point", exchange)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        train(tiny(*words, f"ckpt={path}"))
+    assert not marker.exists()
+    torch.load(path)
+    assert marker.exists()  # or it could not have failed
 
 
 @pytest.mark.parametrize("file", ["confusion.npz", "analysis.npz"])

@@ -13,6 +13,12 @@ from segmentation.errors import UserError, nearest
 OTHERS = ("refuse", "void")
 
 
+def refuse_unread(given: Mapping[str, object], kind: str) -> None:
+    """Raise a UserError for what is given although only masks of the other kind read it."""
+    for key in (key for key, value in given.items() if value):
+        raise UserError(f"data.reader.{key}: is of masks of {kind}; set data.reader.masks={kind}, or leave it out")
+
+
 class StoredLabels:
     """Masks that store a label for each pixel, as grey values or as indices of a palette.
 
@@ -32,8 +38,10 @@ class StoredLabels:
         labels: Sequence[int | str] | None = None,
         label_map: Mapping[int, int] | None = None,
         others: str = "refuse",
-        **_: Any,
+        colours: object = None,
+        void_colours: Sequence[Sequence[int]] = (),
     ) -> None:
+        refuse_unread({"void_colours": void_colours}, "colours")
         if others not in OTHERS:
             raise UserError(f"data.reader.others={others}: no such choice; {nearest(others, OTHERS)}")
         stored = list(range(num_classes)) if labels is None else expand(labels)
@@ -73,6 +81,8 @@ class ColouredLabels:
         ignore_index: label of void pixels.
         colours: an RGB triple for each class.
         void_colours: RGB triples of void pixels.
+        num_classes: labels are 0 ... num_classes - 1.
+        labels: is of `StoredLabels`, as are label_map and others.
     """
 
     def __init__(
@@ -81,8 +91,12 @@ class ColouredLabels:
         ignore_index: int,
         colours: Sequence[Sequence[int]],
         void_colours: Sequence[Sequence[int]] = (),
-        **_: Any,
+        num_classes: int | None = None,
+        labels: object = None,
+        label_map: object = None,
+        others: str = "refuse",
     ) -> None:
+        refuse_unread({"labels": labels, "label_map": label_map, "others": others != "refuse"}, "labels")
         known = [*colours, *void_colours]
         if len({tuple(colour) for colour in known}) < len(known):
             raise UserError("data.colours: two classes have one colour, and masks of colours cannot tell them apart")

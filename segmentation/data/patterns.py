@@ -22,6 +22,10 @@ class Pattern:
     def __init__(self, root: Path, pattern: str, split: str) -> None:
         self.root = root
         self.text = pattern.replace("{split}", split)
+        if not PurePosixPath(self.text).name:
+            raise UserError(
+                f"data.reader: the pattern {pattern!r} names no file; such as {{split}}/images/{{name}}.png"
+            )
         if "{name}" not in self.text:
             self.expression = re.compile("(?!)")  # all samples share a file: no path says which sample it is
         else:

@@ -1,6 +1,7 @@
 """A data set's splits as readers: which there are, cut and cached as the configuration says."""
 
 import inspect
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from segmentation.data.folds import Folds, find_sources, thin_out
 from segmentation.data.samples import Reader
 from segmentation.errors import UserError, nearest
 from segmentation.targets import refusing
+
+log = logging.getLogger(__name__)
 
 
 class Splits:
@@ -32,6 +35,9 @@ class Splits:
         self.listings = {split: listing for split, listing in config["splits"].items() if self._exists(split, listing)}
         if not self.listings:
             raise UserError(self._nothing())
+        for split, listing in config["splits"].items():
+            if isinstance(listing, str) and split not in self.listings:
+                log.warning(f"data.splits.{split}={listing}: not in {config['root']}; going on without this split")
         self.pattern = compile_group(config["group"])
         self.folds = None if config["folds"] is None else Folds(config["folds"], config["fold"], config["fold_seed"])
         self.sources = find_sources(self.listings, self.folds)  # split -> that of the data set from which it is taken

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segmentation.printable import printable
 from segmentation.repeats.drift import Drift
 from segmentation.repeats.effect import Beside
 from segmentation.runfiles import write_json
@@ -43,7 +44,7 @@ def show(drifts: Sequence[Drift], beside: Sequence[Beside]) -> None:
         table.add_column(column, justify="left" if column.startswith(("of", "first")) else "right")
     for drift in drifts:
         largest = f"{drift.largest:.3g}" if drift.differing else "none"
-        table.add_row(drift.of, f"{drift.compared:,}", f"{drift.differing:,}", largest, escape(drift.where))
+        table.add_row(drift.of, f"{drift.compared:,}", f"{drift.differing:,}", largest, escape(printable(drift.where)))
     console.print(table)
     if not beside:
         return
@@ -52,5 +53,6 @@ def show(drifts: Sequence[Drift], beside: Sequence[Beside]) -> None:
         table.add_column(column, justify="right" if column.endswith("(points)") else "left")
     for one in beside:
         words = "yes" if one.explained else "no"
-        table.add_row(escape(one.compared), one.metric, f"{one.effect:+.2f}", f"{one.drift:.3g}", words)
+        names = (escape(printable(name)) for name in (one.compared, one.metric))
+        table.add_row(*names, f"{one.effect:+.2f}", f"{one.drift:.3g}", words)
     console.print("", table)

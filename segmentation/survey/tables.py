@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segmentation.printable import printable
 from segmentation.runfiles import write_json
 from segmentation.survey.findings import Finding, Survey
 from segmentation.survey.levels import normalisation
@@ -49,6 +50,11 @@ def propose(survey: Survey) -> dict[str, Any]:
     return {"class_weights": weights, "normalisation": normalisation(facts)}
 
 
+def as_text(name: str) -> str:
+    """A name as it is, to Rich and to the terminal."""
+    return escape(printable(name))
+
+
 def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
     """Print it: the splits, the classes, the findings, and what is proposed."""
     console = Console(highlight=False)
@@ -58,12 +64,12 @@ def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]
         sizes = list(split["sizes"])
         listed = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
         table.add_row(
-            escape(name), str(split["images"]), str(split["unreadable"]), listed, f"{100 * split['void_share']:.1f} %"
+            as_text(name), str(split["images"]), str(split["unreadable"]), listed, f"{100 * split['void_share']:.1f} %"
         )
     console.print(table, "")
     table = Table("class", "weight", box=None, header_style="bold", pad_edge=False)
     for name in splits:
-        table.add_column(f"{escape(name)}: pixels", justify="right")
+        table.add_column(f"{as_text(name)}: pixels", justify="right")
         table.add_column("images", justify="right")
     for label, name in enumerate(next(iter(splits.values()))["classes"]):
         cells = [
@@ -72,11 +78,11 @@ def show(content: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]
             for text in (f"{100 * split['classes'][name]['share']:.2f} %", str(split["classes"][name]["images"]))
         ]
         weight = f"{content['class_weights'][label]:.3g}" if content["class_weights"] else ""
-        table.add_row(escape(name), weight, *cells)
+        table.add_row(as_text(name), weight, *cells)
     console.print(table, "")
     for finding in findings:
         colour, word = ("red", "error") if finding.error else ("yellow", "warning")
-        console.print(f"[bold {colour}]{word}[/] {escape(finding.text())}", soft_wrap=True)
+        console.print(f"[bold {colour}]{word}[/] {as_text(finding.text())}", soft_wrap=True)
     if not findings:
         console.print("[green]nothing found[/]")
     for line in proposals(content):
