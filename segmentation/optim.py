@@ -67,7 +67,7 @@ def build_optimizer(
         keywords["fused"] = True
     try:
         return chosen([group for group in groups if group["params"]], **keywords)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
         raise UserError(f"optimizer: {config['name']} refuses its arguments: {error}") from error
 
 

@@ -51,7 +51,9 @@ class UnexplainedError(AssertionError):
     """An error that would have reached the user with its traceback."""
 
 
-def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = True, start: int = 0) -> str | None:
+def attempt(
+    command: str, words: Sequence[str], folder: Path, *, run: bool = True, start: int = 0, fresh: bool = True
+) -> str | None:
     """Try a command line.
 
     Args:
@@ -60,6 +62,7 @@ def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = Tru
         folder: where files go.
         run: also call the command's own function.
         start: which of the command's `STARTS` the words follow.
+        fresh: remove what an earlier try left of its run.
 
     Returns:
         The line of the error, or None where there was none.
@@ -69,7 +72,8 @@ def attempt(command: str, words: Sequence[str], folder: Path, *, run: bool = Tru
     """
     register()
     GlobalHydra.instance().clear()
-    shutil.rmtree(folder / "run", ignore_errors=True)  # each try is the first
+    if fresh:
+        shutil.rmtree(folder / "run", ignore_errors=True)
     first = first_words(command, folder, start)
     with patch.object(sys, "argv", ["segmentation", *first, *words]):
         try:

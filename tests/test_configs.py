@@ -58,6 +58,8 @@ def test_composes_and_names_what_exists(group: str, choice: str, compose: Compos
     (["+trainer.args.max_tim=1"], "trainer.args.max_tim: pytorch_lightning.Trainer takes no such argument; did you"),
     (["+trainer.args.overfit_batches=3"], "trainer.args.overfit_batches=3: give 0, and few images by data.limit"),
     (["+trainer.args.profiler={_target_:pytorch_lightning.profilers.SimpleProfiler}"], "trainer.args.profiler="),
+    (["+backbone.args.drop_path_rate=2"], "backbone.args.drop_path_rate=2: give a number from 0 to 1"),
+    (["scheduler.power=-2"], "scheduler.power=-2: give a number from 0"),
     (["callbacks.progress.refresh_rate=a"], "callbacks.progress.refresh_rate=a: give a whole number from 0"),
     (["callbacks.best.filename=7"], "callbacks.best.filename=7: give null or str"),
     (["+callbacks.last.train_time_interval=5"], "callbacks.last.train_time_interval=5: give null or timedelta"),

@@ -51,6 +51,15 @@ def fuzz(command: str, tries: int, world: Path, *, run: bool = True) -> dict[str
     return counts
 
 
+@pytest.mark.parametrize("start", range(len(STARTS["train"])))
+def test_a_training_that_is_tried_is_a_real_one(start: int, world: Path) -> None:
+    """Checkpoints, loggers and the cache of files act in the tries that are more than a step."""
+    assert attempt("train", [], world, start=start) is None
+    assert (world / "run" / "checkpoints" / "last.ckpt").is_file() == (start > 0)
+    assert any((world / "run").glob("tensorboard/events*")) == (start > 0)
+    assert any((world / "cache").rglob("*.samples")) or start < 3
+
+
 @pytest.mark.parametrize("command", SCHEMAS)
 def test_whatever_is_typed_ends_in_a_line(command: str, world: Path) -> None:
     assert sum(fuzz(command, QUICK.get(command, 20), world).values()) > 0

@@ -11,6 +11,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segmentation import optim
 from segmentation.errors import UserError
+from segmentation.models.network import build_network
+from segmentation.optim import build_optimizer
+from tests.settings import model
 
 BASE: dict[str, Any] = {
     "name": "SGD",
@@ -103,3 +106,11 @@ def test_one_step_is_enough_for_every_schedule() -> None:
         lambda o, s: optim.one_cycle(o, s, warmup=0.3),
     ):
         assert torch.tensor(rates(schedule, 1)).isfinite().all()
+
+
+def test_arguments_that_an_optimizer_cannot_take_are_said() -> None:
+    network = build_network(model("test_resnet"), 3)
+    config = {"name": "AdamW", "lr": 0.1, "backbone_lr_factor": 1.0, "layer_decay": 1.0, "weight_decay": 0.0}
+    for betas in ("", [0.9], 3):
+        with pytest.raises(UserError, match="optimizer: AdamW refuses its arguments"):
+            build_optimizer(network, config | {"args": {"betas": betas}})
