@@ -41,13 +41,14 @@ def check_data(config: DictConfig, folder: Path) -> dict[str, Any]:
     check_channels(settings)
     splits = Splits(settings)
 
-    from segmentation.survey.findings import Finding, Survey, find
+    from segmentation.survey.findings import Finding, Survey, find, ungrouped
     from segmentation.survey.tables import as_json, show
     from segmentation.survey.walk import draw_sheet, walk
 
     labels = settings["classes"], settings["colours"], settings["ignore_index"]
     survey = Survey(walk(splits), *labels, splits.group, settings["white"])
     findings = [Finding("split", True, missing, []) for missing in missing_splits(splits)] + find(survey)
+    findings += ungrouped(survey, splits.ungrouped)
     draw_sheet(survey, splits, SAMPLES, folder / "contact.png")
     return show(as_json(survey, findings, folder), findings)
 

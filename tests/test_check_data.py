@@ -182,6 +182,13 @@ def test_videos_in_two_splits_are_said(check: Check) -> None:
     assert finding["examples"] == [" (5 and 3 images)"]
 
 
+def test_names_that_no_group_fits_are_said(check: Check) -> None:
+    (finding,) = check("data.group='^(t)'")["findings"]
+    assert (finding["kind"], finding["error"]) == ("group", False)
+    assert finding["message"].startswith("data.group fits 3 names not: ")
+    assert finding["examples"] == ["val/v5", "val/v6", "val/v7"]
+
+
 def test_all_trouble_is_found_at_once(check: Check, tree: Path) -> None:
     for kind in ("truncated", "a label too many", "no mask"):
         TROUBLE[kind][0](tree)

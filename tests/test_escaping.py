@@ -17,8 +17,11 @@ from PIL import Image
 from rich.console import Console
 
 from segmentation.analysis import plots
-from segmentation.analysis.ablation import markdown
+from segmentation.analysis.ablation import markdown, print_tables
+from segmentation.analysis.cells import find_cells, find_pairs
+from segmentation.analysis.findings import judge
 from segmentation.analysis.page import write_report
+from segmentation.analysis.runs import find_runs
 from segmentation.card import CARD, write_card
 from segmentation.data.samples import Sample
 from segmentation.errors import UserError
@@ -215,6 +218,16 @@ def test_a_survey_obeys_no_name(tmp_path: Path) -> None:
 def test_tables_obey_no_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     show_drifts([Drift("weights", 1, 1, 0.5, name)], [Beside(name, name, 1.0, 3, 0.5)])
     assert is_plain(capsys.readouterr().out)
+
+
+def test_a_reports_tables_obey_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(3):
+        make_run(tmp_path / f"n{seed}", "none", seed, 0.8)
+        make_run(tmp_path / f"e{seed}", "\x1b[31mred", seed, 0.8 + seed / 100)
+    cells = find_cells(find_runs(tmp_path)[0])
+    print_tables(cells, judge(find_pairs(cells)))
+    assert "\\x1b[31mred" in (out := capsys.readouterr().out)
+    assert is_plain(out)
 
 
 def test_check_datas_tables_spell_every_name(capsys: pytest.CaptureFixture[str]) -> None:

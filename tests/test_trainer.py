@@ -50,6 +50,7 @@ def test_mistakes_are_one_line(change: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("words", "said"), [
     (("callbacks.best.monitor=val/foo",), "callbacks: ModelCheckpoint watches 'val/foo', which is not logged;"),
+    (("callbacks=early_stopping", "+trainer.args.limit_val_batches=0"), "trainer.args.limit_val_batches=0: EarlySt"),
     (("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/foo"), "callbacks: EarlyStopping watches"),
     (("callbacks.images.count=0",), "callbacks.images.count=0: give at least 1"),
     (("+trainer.args.check_val_every_n_epoch=0",), "trainer.args.check_val_every_n_epoch=0: give at least 1"),

@@ -15,6 +15,7 @@ from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, folds_sentence, points, sentence
 from segmentation.analysis.statistics import Difference, mean_and_spread
 from segmentation.markdown import as_text
+from segmentation.printable import printable
 from segmentation.whole import whole, write_text
 
 HEADER = ["network", "seeds", "accuracy %", "mean IoU %", "mean accuracy %", "parameters", "training",
@@ -145,12 +146,12 @@ def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
     for backbone, members in by_backbone(cells).items():
         rows = table_rows(members, findings)
         split = members[0].runs[0].metrics["split"]
-        print_columns(console, f"{backbone}, {split} split", rows, SCORES)
+        print_columns(console, f"{printable(backbone)}, {printable(split)} split", rows, SCORES)
         compared = [row for row in rows if row[DIFFERENCES[0]]]
         if compared:
             print_columns(console, "paired difference, in points", compared, DIFFERENCES)
     for text in sentences(findings):
-        console.print(text, highlight=False)
+        console.print(printable(text), highlight=False)
 
 
 def print_columns(console: Console, title: str, rows: Sequence[Sequence[str]], columns: Iterable[int]) -> None:
@@ -160,5 +161,5 @@ def print_columns(console: Console, title: str, rows: Sequence[Sequence[str]], c
     for column in columns:
         table.add_column(HEADER[column].removesuffix(" (points)"), justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row[0], *(row[column] for column in columns))
+        table.add_row(printable(row[0]), *(row[column] for column in columns))
     console.print(table)

@@ -134,14 +134,21 @@ class Splits:
         """
         if self.pattern is None:
             return None
-        matches = [(name, self.pattern.match(name)) for name in names]
-        strange = [name for name, match in matches if match is None or match[1] is None]
+        strange = self.ungrouped(names)
         if strict and strange:
             raise UserError(
                 f"data.group={self.config['group']}: names no group of {len(strange)} samples, {strange[0]!r} for one; "
                 "mend the expression, or let every image be its own by data.group=null"
             )
+        matches = [(name, self.pattern.match(name)) for name in names]
         return [str(match[1]) if match and match[1] is not None else name for name, match in matches]
+
+    def ungrouped(self, names: Sequence[str]) -> list[str]:
+        """The names that `data.group` does not fit."""
+        if self.pattern is None:
+            return []
+        matches = [(name, self.pattern.match(name)) for name in names]
+        return [name for name, match in matches if match is None or match[1] is None]
 
 
 def compile_group(expression: str | None) -> re.Pattern[str] | None:

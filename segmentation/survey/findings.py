@@ -181,6 +181,17 @@ def shared_groups(survey: Survey) -> list[Finding]:
     return found
 
 
+def ungrouped(survey: Survey, without: Callable[[Sequence[str]], list[str]]) -> list[Finding]:
+    """Samples that `data.group` does not fit; `without` finds those of some names."""
+    strange = [f"{fact.split}/{fact.name}" for fact in survey.facts if without([fact.name])]
+    if not strange:
+        return []
+    message = (
+        f"data.group fits {len(strange)} names not: each counts as a video of its own, and data.folds refuses them"
+    )
+    return [Finding("group", False, message, strange)]
+
+
 CHECKS: Sequence[Callable[[Survey], list[Finding]]] = (unreadable, labels, palettes, leaks, sizes, darkness)
 
 
