@@ -65,7 +65,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
             spare_threads()
             if sys.argv[1:] in (["--help"], ["-h"]):
-                print(usage(name))
+                say(usage(name))
                 return
             if not is_first_process():
                 sys.argv += OTHER_RANK
@@ -103,6 +103,14 @@ def check_complete(config: DictConfig, schema: DictConfig, prefix: str = "") -> 
         inner, ours = (None if OmegaConf.is_missing(node, key) else node._get_node(key) for node in (schema, config))
         if isinstance(inner, DictConfig) and isinstance(ours, DictConfig) and OmegaConf.get_type(inner) is not dict:
             check_complete(ours, inner, f"{prefix}{key}.")
+
+
+def say(text: str) -> None:
+    """Print to whoever listens: `| head` leaves before the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says so again as it ends
 
 
 def is_first_process() -> bool:

@@ -126,6 +126,16 @@ def test_help_names_groups_choices_and_keys(name: str) -> None:
     assert "override" not in text.split("keys and their defaults")[0]
 
 
+def test_a_reader_of_the_help_may_leave() -> None:
+    command = [sys.executable, "-m", "segmentation.train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["--help", "backbone=resnet5", "--cfg job", "data.sizes=3"])
 def test_answers_within_a_second_and_a_half(words: str) -> None:
