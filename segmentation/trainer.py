@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 
 from segmentation.allocator import keep_freed_memory
+from segmentation.casting import CastOnce, keep_casts
 from segmentation.checkpoint_io import WholeCheckpoints
 from segmentation.errors import UserError, nearest
 from segmentation.ranges import MONITORS
@@ -106,7 +107,8 @@ def build_trainer(
         **{key: value for key, value in config.items() if key not in ("args", "channels_last", "compile")},
         "precision": lightning_precision(config["precision"], config["accelerator"]),
         "default_root_dir": folder,
-        "callbacks": callbacks,
+        "callbacks": [CastOnce(), *callbacks],
+        "inference_mode": False,  # CastOnce needs it
         "logger": list(loggers) or False,
         "use_distributed_sampler": False,
         "plugins": [SyncedBatchNorm(), WholeCheckpoints()],
@@ -125,6 +127,7 @@ def build_trainer(
         raise UserError("trainer.args.limit_val_batches=0: EarlyStopping needs a validation; leave one of the two out")
     with lightnings_words():
         trainer = pl.Trainer(**settings)
+    keep_casts(trainer)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     return trainer
