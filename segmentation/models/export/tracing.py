@@ -7,10 +7,13 @@ import torch
 from torch.export import Dim
 
 from segmentation.errors import UserError
+from segmentation.models.export.padding import settle_padding
 from segmentation.models.network import Network
 from segmentation.models.scans import Scan
 
-EXAMPLE = (70, 100)  # of a size that is padded inside; a graph for all sizes must not depend on it
+# Of a size that is padded inside, to an odd number of times the coarsest stride; a graph for all sizes must not depend
+# on it.
+EXAMPLE = (70, 100)
 
 
 def choose_size(network: Network, size: list[int] | None, trained: list[int] | None) -> list[int] | None:
@@ -36,6 +39,8 @@ def trace(network: Network, size: list[int] | None) -> Any:
     image = torch.rand(2, network.channels, *(size or EXAMPLE))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The tensor attributes")  # of torch's own LSTM, which keeps a list of weights
+        if not size:
+            settle_padding(network, image)
         network(image)  # scans keep their layouts from here on, and the graph takes them as constants
         dynamic = (0,) if size else (0, 2, 3)
         try:
