@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that a misspelt option answers at once.
 """
 
+import copy
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
 
 from segmentation.config import CONF, SCHEMAS, register
 from segmentation.errors import UserError
@@ -101,8 +103,18 @@ def check_complete(config: DictConfig, schema: DictConfig, prefix: str = "") -> 
         if key not in there:
             raise UserError(f"{prefix}{key}: cannot be taken out; give it a value instead, {prefix}{key}=...")
         inner, ours = (None if OmegaConf.is_missing(node, key) else node._get_node(key) for node in (schema, config))
+        if OmegaConf.is_interpolation(config, key):
+            check_reference(config, schema, key, prefix)
         if isinstance(inner, DictConfig) and isinstance(ours, DictConfig) and OmegaConf.get_type(inner) is not dict:
             check_complete(ours, inner, f"{prefix}{key}.")
+
+
+def check_reference(config: DictConfig, schema: DictConfig, key: str, prefix: str) -> None:
+    """Raise a UserError for a `${...}` of another type; of a list Hydra asks only what is typed out."""
+    try:
+        copy.deepcopy(schema)[key] = config[key]
+    except ValidationError as error:
+        raise UserError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
 
 
 def say(text: str) -> None:

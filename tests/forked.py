@@ -4,6 +4,7 @@ at once.
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -61,6 +62,7 @@ def command(
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.environ.update(environment)
     sys.argv = [module, *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
     multiprocessing.set_start_method("fork", force=True)  # for workers: as the command has it from Python, not from us
     import torch
 

@@ -37,6 +37,8 @@ def own_lines(stderr: str) -> list[str]:
         (["lstm.order_args.seed=1"], "To add it, write +lstm.order_args.seed=..."),
         (["trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'"),
         (["seed=first"], "seed: Value 'first' of type 'str' could not be converted to Integer"),
+        (["data.mean=${seed}"], "data.mean: Invalid value assigned: int is not"),
+        (["data.splits=${seed}"], "data.splits: Cannot assign int to"),
         (["lstm.hidden_size=big"], "lstm.hidden_size: Value 'big'"),
         (["data=folder", "data.root=/tmp/a(b"], "quote its value twice"),
         (["-m", "lstm=none,zigzak"], "lstm=zigzak: no such choice; did you mean 'zigzag'"),

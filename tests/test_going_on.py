@@ -45,6 +45,16 @@ def test_a_signal_to_all_processes_stops_a_training_as_one_to_the_first(number: 
     assert said.count("stopping after this batch") == (number == signal.SIGINT)  # once, and not by every worker
 
 
+def test_a_training_that_stops_ends_the_workers_that_wait_for_more(tmp_path: Path) -> None:
+    """Those of the training, which still has them when it is told to stop in a validation."""
+    log = tmp_path / "log"
+    how = at("validation", 1, signal.SIGINT)
+    assert run(*WORDS, "data.num_workers=2", f"hydra.run.dir={tmp_path / 'run'}", log=log, **how) == 130, (
+        log.read_text()
+    )
+    assert "Traceback" not in log.read_text()
+
+
 def test_other_settings_are_refused_and_the_runs_files_stay_true(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     interrupted(folder)

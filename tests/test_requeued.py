@@ -94,7 +94,14 @@ def test_a_sweep_told_to_stop_saves_and_is_resumed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_submitits_signal_saves_and_its_next_start_goes_on(tmp_path: Path) -> None:
-    words = (*TINY, "logger=none", "test=false", "trainer.max_epochs=30", "lstm=none", "data.splits={train:10,val:3}")
+    words = (
+        *TINY,
+        "logger=none",
+        "test=false",
+        "trainer.max_epochs=30",
+        "lstm=none",
+        "data.splits={train:10,val:3,test:3}",
+    )
     sweep = tmp_path / "sweep"
     process = start("-m", *words, "launcher=submitit", "hydra/launcher=submitit_local", f"hydra.sweep.dir={sweep}")
     wait_for(sweep / "0" / LAST, process)
