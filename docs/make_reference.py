@@ -72,7 +72,8 @@ def schema_page(command: str, schema: Schema, schemas: dict[str, Schema], groups
                      for k in schemas[key.kind].keys]  # fmt: skip
         else:
             rows.append((code(key.name), code(key.kind), code(key.default) or "required", key.comment))
-    parts.append("## Keys\n\n" + table(rows))
+    if len(rows) > 1:
+        parts.append("## Keys\n\n" + table(rows))
     return "\n".join(parts)
 
 

@@ -1,9 +1,13 @@
 """`callbacks=ema`: the mean of the weights over the training, newer ones counting more."""
 
+import logging
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+log = logging.getLogger(__name__)
+MEMORIES = 3  # 1 / (1 - decay) steps are one; after three the first weights are 5 % of the mean
 
 
 class AveragedWeights(EMAWeightAveraging):
@@ -16,7 +20,22 @@ class AveragedWeights(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999, **averaging: Any) -> None:
         super().__init__(decay=decay, **averaging)
+        self.decay = decay
         self._swapped = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                callback.save_weights_only = False  # those are written without asking callbacks: not of the means
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        steps, wanted = trainer.estimated_stepping_batches, MEMORIES / (1 - self.decay) if self.decay < 1 else 0
+        if steps < wanted and trainer.is_global_zero:
+            log.warning(
+                f"callbacks.ema.decay={self.decay:g}: the mean forgets the first weights in some {wanted:.0f} steps, "
+                f"and this training has {steps:.0f}; decay={max(0.0, 1 - MEMORIES / steps):.2g} suits it"
+            )
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)

@@ -180,7 +180,10 @@ def main(config: DictConfig) -> None:
     if hydra_config.mode is RunMode.MULTIRUN and several and not launched:
         train_apart(list(hydra_config.overrides.task), hydra_config.runtime.output_dir)
     else:
-        train(config)
+        scores = train(config)
+        if is_first_process() and "mean_iou" in scores:
+            accuracy, mean_iou = scores["pixel_accuracy"], scores["mean_iou"]
+            print(f"{config.output}: pixel accuracy {accuracy:.2%}, mean IoU {mean_iou:.2%}")
 
 
 if __name__ == "__main__":

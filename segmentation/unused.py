@@ -50,4 +50,5 @@ def is_below(key: str, keys: Sequence[str]) -> bool:
 def warn_of_unused(command: str, overrides: Sequence[str], config: DictConfig | None = None) -> None:
     """Say which they are."""
     for key in unused(command, overrides, config):
-        log.warning(f"{key}: has no effect on {command}")
+        finding = config is not None and command == "train"
+        log.warning(f"{key}: has no effect {'while `find` is set' if finding else f'on {command}'}")

@@ -156,11 +156,12 @@ def test_what_cannot_be_frozen_is_named(callback: Freeze, said: str, fit: Fit) -
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("choice", ["ema", "[ema,cutmix]", "[cutmix,ema]"])
 def test_the_average_of_the_weights_is_what_is_judged_and_saved(
-    tiny: Compose, compose: Compose, tmp_path: Path
+    choice: str, tiny: Compose, compose: Compose, tmp_path: Path
 ) -> None:
     found = {}
-    for name, words in {"plain": (), "mean": ("callbacks=ema", "callbacks.ema.decay=0.5")}.items():
+    for name, words in {"plain": (), "mean": (f"callbacks={choice}", "callbacks.ema.decay=0.5")}.items():
         train(tiny(*words, f"output={tmp_path / name}"))
         best = torch.load(tmp_path / name / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
         saved, _ = load_model(tmp_path / name)
@@ -178,6 +179,18 @@ def test_the_average_of_the_weights_is_what_is_judged_and_saved(
         assert not changed(saved.state_dict(), {key[8:]: v for key, v in best.items() if key.startswith("network.")})
         found[name] = saved.state_dict()
     assert "backbone.model.conv1.0.weight" in changed(found["plain"], found["mean"])
+
+
+@pytest.mark.parametrize(
+    ("decay", "said"), [(0.9, "30 steps, and this training has 4; decay=0.25 suits it"), (0.2, "")]
+)
+def test_a_mean_that_a_training_is_too_short_for_is_said(
+    decay: float, said: str, tiny: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny("callbacks=ema", f"callbacks.ema.decay={decay}", "trainer.max_epochs=2", "test=false"))
+    lines = [line for line in caplog.messages if "callbacks.ema.decay" in line]
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
 
 
 def test_an_averaged_training_that_was_stopped_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Path) -> None:

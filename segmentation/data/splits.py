@@ -63,7 +63,10 @@ class Splits:
             missing = split in self.config["splits"] and split not in self.listings
             listing = self.config["splits"].get(split) or "image that fits data.reader.image"
             why = f", no {listing} in {self.config['root']}" if missing else ""
-            raise UserError(f"data: {self.config['name']} has no split {split!r}{why}; {nearest(split, self.sources)}")
+            cure = nearest(split, self.sources)
+            if split == "val" and self.folds is None and "train" in self.sources:
+                cure = "data.folds=5 holds out a fifth of the training images in its place"
+            raise UserError(f"data: {self.config['name']} has no split {split!r}{why}; {cure}")
 
     def reader(self, split: str) -> Reader:
         """The samples of a split."""

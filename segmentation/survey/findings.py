@@ -176,7 +176,8 @@ def shared_groups(survey: Survey) -> list[Finding]:
         for second in survey.splits[place + 1 :]:
             if shared := sorted(groups[first] & groups[second]):
                 listed = [f"{group} ({groups[first][group]} and {groups[second][group]} images)" for group in shared]
-                message = f"{first} and {second} share {len(shared)} groups (data.group), which flatters the figures"
+                count = "a group" if len(shared) == 1 else f"{len(shared)} groups"
+                message = f"{first} and {second} share {count} (data.group), which flatters the figures"
                 found.append(Finding("group", False, message, listed))
     return found
 
