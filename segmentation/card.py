@@ -21,7 +21,10 @@ PICTURE = "plots/segmented.png"
 CONTRACT = ("split", "num_images", "ignore_index", "resolution", "absent_classes", "files_hash")
 FIGURES = ("mean_iou", "mean_accuracy", "mean_dice", "pixel_accuracy")
 # Of a run's configuration what its figures depend on; the other groups hold paths of the user's machine.
-SHOWN = ("seed", "backbone", "decoder", "lstm", "loss", "optimizer", "scheduler", "augment")
+SHOWN = ("seed", "data.size", "data.batch_size", "data.limit", "data.balance", "trainer.max_epochs",
+         "trainer.precision", "monitor", "backbone", "decoder", "lstm", "loss", "optimizer", "scheduler",
+         "augment")  # fmt: skip
+NOTHING = "segmentation.models.controls.identity"  # in the LSTM's place: its settings have no effect
 
 
 def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None = None) -> None:
@@ -35,6 +38,8 @@ def write_card(folder: Path, metrics: Mapping[str, Any] | None, data: str | None
     description, run = read_description(folder), configuration(folder)
     data = " ".join((data or str(run.get("data.name", "unknown"))).split())
     shown = {key: run[key] for key in SHOWN if key in run} or dict(description["model"])
+    if shown.get("lstm", {}).get("_target_") == NOTHING:
+        shown["lstm"] = {"_target_": NOTHING}
     weights = shown.get("backbone", {}).get("weights")
     if isinstance(weights, str):
         shown["backbone"] = {**shown["backbone"], "weights": Path(weights).name}

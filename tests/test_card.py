@@ -60,3 +60,19 @@ def test_a_run_has_its_card(tiny: Compose, tmp_path: Path) -> None:
     contract = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert contract["files_hash"] in text
     assert str(tmp_path) not in text  # nothing of the user's machine
+
+
+def test_a_card_says_what_decided_its_figures(tmp_path: Path) -> None:
+    saved(tmp_path, lstm___target_="segmentation.models.controls.identity")
+    (tmp_path / ".hydra").mkdir()
+    run = {"lstm": {"_target_": "segmentation.models.controls.identity", "order": "zigzag"}, "data": {"limit": 80},
+           "trainer": {"max_epochs": 7}}  # fmt: skip
+    (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(run))
+    write_card(tmp_path, metrics("a", "b") | {"split": "val"})
+    text = (tmp_path / CARD).read_text()
+    assert '"trainer.max_epochs": 7' in text
+    assert '"data.limit": 80' in text
+    assert "zigzag" not in text  # the settings of what is not there
+    assert "best on this split, which flatters" in text
+    write_card(tmp_path, metrics("a", "b") | {"split": "test"})
+    assert "flatters" not in (tmp_path / CARD).read_text()
