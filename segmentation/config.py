@@ -36,7 +36,7 @@ class BackboneConfig:
 class LSTMConfig:
     """What sits between decoder and classifier. Controls read the same keys, so that a sweep can set them for all."""
 
-    _target_: str = "segmentation.models.spatial_lstm.SpatialLSTM"
+    _target_: str = "segmentation.models.spatial_lstm.SpatialLSTM"  # or a control, see the choices
     order: Any = "zigzag"  # a scan order's name, a dotted path to one, or a list of them
     order_args: dict[str, Any] = field(default_factory=dict)  # keywords of the order (`windows`: size)
     combine: str = "stack"  # a list of orders in turn (stack) or side by side (sum)
@@ -44,8 +44,8 @@ class LSTMConfig:
         "lstm"  # lstm | gru | minlstm | mingru | auto (lstm or mingru, whichever trains faster here) | a dotted path
     )
     hidden_size: int = 128  # of one direction
-    num_layers: int = 1
-    bidirectional: bool = True
+    num_layers: int = 1  # of each scan's cell, one upon another
+    bidirectional: bool = True  # scan from both ends
     residual: bool = True  # the result is added to the map instead of taking its place
     stride: Any = (
         "auto"  # pooled to this stride of the input before the scan; auto: 16, or the map's own; null: the map as it is
@@ -55,11 +55,11 @@ class LSTMConfig:
 
 @dataclass
 class DataConfig:
-    name: str = MISSING
+    name: str = MISSING  # in files and tables
     root: str | None = None  # the data set's folder
     reader: dict[str, Any] = field(default_factory=dict)  # _target_ and patterns: how files become samples
     splits: dict[str, Any] = field(default_factory=dict)  # split -> what the reader takes for it (a list file, a count)
-    classes: list[str] = MISSING
+    classes: list[str] = MISSING  # their names, in the order of the masks' labels
     colours: list[list[int]] | None = None  # an RGB triple for each class, 0-255; null: those of PASCAL VOC
     ignore_index: int = 255  # label of void pixels, which count nowhere
     channels: int = 3  # of the images and of the network's input; 3 is RGB, which grey images become
@@ -82,7 +82,7 @@ class DataConfig:
     cache: str = "auto"  # keep decoded images in this folder; auto: the user's cache folder; off: decode every time
     cache_gib: float = 8.0  # what the folder may grow to, old caches going first; a split that is larger is not kept
     batch_size: int = 8  # images an optimizer step, over all processes
-    eval_batch_size: int = 1
+    eval_batch_size: int = 1  # images a forward pass in validation and test
     num_workers: Any = (
         "auto"  # a process; auto: none on a CPU, whose cores the network needs; else a core each, up to 8
     )
@@ -91,27 +91,27 @@ class DataConfig:
 @dataclass
 class OptimizerConfig:
     name: str = MISSING  # a class of torch.optim, or a dotted path
-    lr: float = MISSING
+    lr: float = MISSING  # the highest rate, which the scheduler changes
     backbone_lr_factor: float = 1.0  # the backbone learns at lr times this
     layer_decay: float = 1.0  # each stage of the backbone learns at this times the rate of the one after it
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of all parameters
     args: dict[str, Any] = field(default_factory=dict)  # further keywords of the optimizer
 
 
 @dataclass
 class TrainerConfig:
-    max_epochs: int = 30
-    accelerator: str = "auto"
-    devices: Any = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
+    max_epochs: int = 30  # passes over the training images
+    accelerator: str = "auto"  # cpu, gpu, ...; auto: a GPU where there is one
+    devices: Any = 1  # how many, or a list of them
+    num_nodes: int = 1  # machines, see README
+    strategy: str = "auto"  # Lightning's; trainer=ddp sets it
     precision: str = "auto"  # auto (bf16 where the device computes in it, else 32), 32, bf16 or fp16
-    channels_last: bool = True
+    channels_last: bool = True  # the memory layout that convolutions are fastest in
     deterministic: bool = False  # only operations that give the same twice; one without such a form ends the run, named
     compile: bool = False  # by torch.compile: a minute or more before the first step; no gain was seen on CPUs
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
-    fast_dev_run: bool = False
+    accumulate_grad_batches: int = 1  # batches an optimizer step, in turn
+    gradient_clip_val: float | None = None  # longest gradient of all parameters together
+    fast_dev_run: bool = False  # a batch of each stage, nothing kept
     args: dict[str, Any] = field(default_factory=dict)  # further keywords of lightning's Trainer
 
 
@@ -119,9 +119,9 @@ class TrainerConfig:
 class TrainConfig:
     """Everything `python -m segmentation.train` can be told."""
 
-    seed: int = 0
-    train: bool = True
-    test: bool = True
+    seed: int = 0  # of weights, order and augmentation
+    train: bool = True  # false: only test `ckpt`
+    test: bool = True  # test the best epoch afterwards
     find: str | None = None  # lr | batch_size: suggest it instead of training
     ckpt: str | None = None  # resume from this checkpoint; auto: this run's, or the newest unfinished like it
     resume: bool = False  # with -m and the hydra.sweep.dir of a sweep: run what is missing or failed of it
@@ -175,9 +175,9 @@ class EvaluateConfig(InferenceConfig):
     """`python -m segmentation.evaluate`: a trained model on a split of its own data, or of other data."""
 
     model: str = MISSING  # a run's folder, or its model.safetensors
-    split: str = "test"
+    split: str = "test"  # of the data set: train, val or test
     data: DataConfig = field(default_factory=DataConfig)
-    accelerator: str = "auto"
+    accelerator: str = "auto"  # cpu, gpu, ...; auto: a GPU where there is one
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
 
 
@@ -193,7 +193,7 @@ class PredictConfig(InferenceConfig):
     fps: float | None = None  # frames a second of a video of the overlays; null: a video's own, none of images
     white: Any = None  # as data.white, of these files; null: as in training
     max_pixels: int = 178956970  # of an image; a small file may unpack to more than the memory holds
-    accelerator: str = "auto"
+    accelerator: str = "auto"  # cpu, gpu, ...; auto: a GPU where there is one
     trust: bool = False  # let the model's files name parts that are not the project's own, which runs their code
 
 

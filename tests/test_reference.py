@@ -37,6 +37,12 @@ def test_every_key_of_the_code_is_explained(generator: dict[str, Any]) -> None:
     assert "[`decoder=`](../groups/decoder.md) | `fcn`" in pages["commands/train.md"]
 
 
+def test_no_key_is_without_a_word(generator: dict[str, Any]) -> None:
+    rows = [(page, line) for page, text in generator["pages"]().items() for line in text.splitlines()]
+    assert not [row for row in rows if row[1].endswith("|  |")]
+    assert not [page for page, line in rows if line == "## Keys" and generator["pages"]()[page].endswith("---|\n")]
+
+
 def test_links_lead_to_pages(generator: dict[str, Any]) -> None:
     pages = generator["pages"]()
     for name, text in pages.items():
