@@ -10,6 +10,7 @@ import torch
 from segmentation.checkpoints import LAST
 from segmentation.errors import UserError
 from segmentation.train import train
+from segmentation.workers import say_nothing_of_hanging_up
 from tests.conftest import TINY, Compose
 from tests.forked import SMALL, run
 from tests.stand_ins import GROUP, at
@@ -53,6 +54,16 @@ def test_a_training_that_stops_ends_the_workers_that_wait_for_more(tmp_path: Pat
         log.read_text()
     )
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(EOFError(), ""), (ConnectionResetError(), ""), (ValueError(3), "ValueError: 3")]
+)
+def test_a_worker_says_nothing_of_a_training_that_hangs_up(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_nothing_of_hanging_up(type(error), error, None)
+    assert capsys.readouterr().err.strip() == said
 
 
 def test_other_settings_are_refused_and_the_runs_files_stay_true(tmp_path: Path) -> None:
