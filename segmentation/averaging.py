@@ -6,6 +6,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from segmentation.errors import UserError
+
 log = logging.getLogger(__name__)
 MEMORIES = 3  # 1 / (1 - decay) steps are one; after three the first weights are 5 % of the mean
 
@@ -19,8 +21,12 @@ class AveragedWeights(EMAWeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999, **averaging: Any) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"callbacks.ema.decay={decay:g}: give at least 0, and less than 1")
         super().__init__(decay=decay, **averaging)
         self.decay = decay
+        self.every = averaging.get("update_every_n_steps") or 1
+        self.first = averaging.get("update_starting_at_step") or 0
         self._swapped = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -30,11 +36,12 @@ class AveragedWeights(EMAWeightAveraging):
                 callback.save_weights_only = False  # those are written without asking callbacks: not of the means
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        steps, wanted = trainer.estimated_stepping_batches, MEMORIES / (1 - self.decay) if self.decay < 1 else 0
-        if steps < wanted and trainer.is_global_zero:
+        means, wanted = (trainer.estimated_stepping_batches - self.first) / self.every, MEMORIES / (1 - self.decay)
+        if means < wanted and trainer.is_global_zero:
+            cure = f"decay={1 - MEMORIES / means:.6f}".rstrip("0") + " suits it" if means > MEMORIES else "leave it out"
             log.warning(
                 f"callbacks.ema.decay={self.decay:g}: the mean forgets the first weights in some {wanted:.0f} steps, "
-                f"and this training has {steps:.0f}; decay={max(0.0, 1 - MEMORIES / steps):.2g} suits it"
+                f"and this training has {means:.0f}; {cure}"
             )
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -11,9 +11,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.apart import train_apart
-from segmentation.cli import command, is_first_process
+from segmentation.cli import command, is_first_process, say
 from segmentation.errors import UserError
 from segmentation.mistakes import explain
+from segmentation.printable import printable
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from segmentation.data.module import DataModule
@@ -172,6 +173,13 @@ def describe(settings: dict[str, Any], prefix: str = "") -> dict[str, str | int 
     return flat
 
 
+def in_words(folder: str, scores: dict[str, Any]) -> str:
+    """A run's scores in a line; nothing where nothing was tested, or every pixel is void."""
+    if scores.get("mean_iou") is None:
+        return ""
+    return printable(f"{folder}: pixel accuracy {scores['pixel_accuracy']:.2%}, mean IoU {scores['mean_iou']:.2%}")
+
+
 @command("train")
 def main(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
@@ -181,9 +189,8 @@ def main(config: DictConfig) -> None:
         train_apart(list(hydra_config.overrides.task), hydra_config.runtime.output_dir)
     else:
         scores = train(config)
-        if is_first_process() and "mean_iou" in scores:
-            accuracy, mean_iou = scores["pixel_accuracy"], scores["mean_iou"]
-            print(f"{config.output}: pixel accuracy {accuracy:.2%}, mean IoU {mean_iou:.2%}")
+        if is_first_process() and (line := in_words(config.output, scores)):
+            say(line)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,8 @@ def build_trainer(
             raise UserError(f"trainer.args.{key}=0: nothing would be trained; train=false only tests")
     if settings.get("check_val_every_n_epoch") == 0:
         raise UserError("trainer.args.check_val_every_n_epoch=0: give at least 1; limit_val_batches=0 never validates")
-    if settings.get("limit_val_batches") == 0 and any(isinstance(one, pl.callbacks.EarlyStopping) for one in callbacks):
+    stoppers = [one for one in callbacks if isinstance(one, pl.callbacks.EarlyStopping)]
+    if settings.get("limit_val_batches") == 0 and any(one.monitor.startswith("val/") for one in stoppers):
         raise UserError("trainer.args.limit_val_batches=0: EarlyStopping needs a validation; leave one of the two out")
     with lightnings_words():
         trainer = pl.Trainer(**settings)

@@ -4,6 +4,7 @@ A terminal's Ctrl-C, Slurm, systemd and `timeout` signal every process of a run.
 training in the middle of a step; so the training answers alone, and its workers end when it does or when it ends them.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,9 +21,10 @@ def leave_signals_to_parent() -> None:
     for name in AGAIN:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    parent = multiprocessing.parent_process()  # not the process that forks, where that is another
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=heed, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=heed, args=(parent.pid if parent else os.getppid(),), daemon=True).start()
     else:  # macOS does not say who sent a signal
         signal.signal(signal.SIGTERM, heed_the_next)
 

@@ -73,6 +73,6 @@ def test_a_card_says_what_decided_its_figures(tmp_path: Path) -> None:
     assert '"trainer.max_epochs": 7' in text
     assert '"data.limit": 80' in text
     assert "zigzag" not in text  # the settings of what is not there
-    assert "best on this split, which flatters" in text
+    assert "validated on this split" in text
     write_card(tmp_path, metrics("a", "b") | {"split": "test"})
     assert "flatters" not in (tmp_path / CARD).read_text()

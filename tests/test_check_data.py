@@ -185,7 +185,7 @@ def test_videos_in_two_splits_are_said(check: Check) -> None:
 def test_names_that_no_group_fits_are_said(check: Check) -> None:
     (finding,) = check("data.group='^(t)'")["findings"]
     assert (finding["kind"], finding["error"]) == ("group", False)
-    assert finding["message"].startswith("data.group fits 3 names not: ")
+    assert finding["message"].startswith("data.group does not fit 3 names: ")
     assert finding["examples"] == ["val/v5", "val/v6", "val/v7"]
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from segmentation.averaging import AveragedWeights
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
@@ -182,15 +184,30 @@ def test_the_average_of_the_weights_is_what_is_judged_and_saved(
 
 
 @pytest.mark.parametrize(
-    ("decay", "said"), [(0.9, "30 steps, and this training has 4; decay=0.25 suits it"), (0.2, "")]
+    ("steps", "settings", "said"),
+    [
+        (4, {"decay": 0.9}, "30 steps, and this training has 4; decay=0.25 suits it"),
+        (1000, {}, "3000 steps, and this training has 1000; decay=0.997 suits it"),
+        (2999, {}, "decay=0.999 suits it"),
+        (3, {"decay": 0.9}, "leave it out"),
+        (40, {"decay": 0.9, "update_every_n_steps": 10}, "decay=0.25 suits it"),
+        (40, {"decay": 0.9, "update_starting_at_step": 36}, "decay=0.25 suits it"),
+        (3001, {}, ""),
+        (31, {"decay": 0.9}, ""),
+    ],
 )
 def test_a_mean_that_a_training_is_too_short_for_is_said(
-    decay: float, said: str, tiny: Compose, caplog: pytest.LogCaptureFixture
+    steps: int, settings: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(tiny("callbacks=ema", f"callbacks.ema.decay={decay}", "trainer.max_epochs=2", "test=false"))
-    lines = [line for line in caplog.messages if "callbacks.ema.decay" in line]
-    assert len(lines) == bool(said)
-    assert said in "".join(lines)
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=steps, is_global_zero=True)
+    AveragedWeights(**settings).on_fit_start(trainer, pl.LightningModule())
+    assert bool(caplog.messages) == bool(said)
+    assert said in "".join(caplog.messages)
+
+
+def test_a_mean_that_never_moves_is_refused() -> None:
+    with pytest.raises(UserError, match="decay=1: give at least 0, and less than 1"):
+        AveragedWeights(decay=1.0)
 
 
 def test_an_averaged_training_that_was_stopped_goes_on_to_the_same_weights(tiny: Compose, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
+from segmentation.errors import UserError
 from segmentation.export import export
+from segmentation.models.export import padding
 from segmentation.models.export.padding import settle_padding, settled
 from segmentation.models.export.tracing import EXAMPLE
 from tests.settings import saved
@@ -41,6 +43,21 @@ def test_a_stride_that_does_not_divide_keeps_its_formula() -> None:
     network = nn.Sequential(Conv2dSame(3, 3, 3, 2), Conv2dSame(3, 3, 3, 2))
     settle_padding(network, torch.rand(1, 3, 6, 8))
     assert [isinstance(part, Conv2dSame) for part in network] == [False, True]
+
+
+def test_a_file_is_compared_with_the_network_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, backbone__name="tf_efficientnet_lite0", **NONE)
+    right = padding.settled
+
+    def wrong(convolution: nn.Conv2d) -> nn.Sequential:
+        pad: Any
+        pad, plain = right(convolution)
+        first, last, top, bottom = pad.padding
+        return nn.Sequential(nn.ZeroPad2d((last, first, bottom, top)), plain)
+
+    monkeypatch.setattr(padding, "settled", wrong)
+    with pytest.raises(UserError, match="differ"):
+        export(str(tmp_path), tmp_path / "any.pt2", form="torch")
 
 
 @pytest.mark.slow

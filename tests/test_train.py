@@ -19,7 +19,7 @@ from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
 from segmentation.models.files import load_model
 from segmentation.predict import predict
-from segmentation.train import train
+from segmentation.train import in_words, train
 from tests.conftest import Compose
 
 
@@ -315,3 +315,10 @@ def test_every_training_option_changes_the_weights(override: str, tiny: Compose,
         train(config)
     first, second = (load_model(tmp_path / name)[0].state_dict() for name in ("plain", "changed"))
     assert first.keys() != second.keys() or any((second[name] != value).any() for name, value in first.items())
+
+
+def test_scores_are_said_where_there_are_some() -> None:
+    scores = {"pixel_accuracy": 0.91236, "mean_iou": 0.5}
+    assert in_words("a\x1bb", scores) == "a\\x1bb: pixel accuracy 91.24%, mean IoU 50.00%"
+    for none in ({}, {"pixel_accuracy": None, "mean_iou": None}, {"optimizer.lr": 0.1}):
+        assert in_words("a", none) == ""

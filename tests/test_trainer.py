@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytorch_lightning.callbacks import EarlyStopping
 
 from segmentation import trainer
 from segmentation.config import TrainerConfig
@@ -62,3 +63,9 @@ def test_what_lightning_finds_too_late_is_said_in_a_line(words: tuple[str, ...],
         train(tiny("test=false", *words))
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+
+
+def test_stopping_by_the_training_needs_no_validation(tmp_path: Path) -> None:
+    stopper = EarlyStopping("train/loss")
+    built = trainer.build_trainer(CPU | {"args": {"limit_val_batches": 0}}, tmp_path, callbacks=[stopper])
+    assert stopper in built.early_stopping_callbacks

@@ -188,7 +188,7 @@ def ungrouped(survey: Survey, without: Callable[[Sequence[str]], list[str]]) -> 
     if not strange:
         return []
     message = (
-        f"data.group fits {len(strange)} names not: each counts as a video of its own, and data.folds refuses them"
+        f"data.group does not fit {len(strange)} names: each counts as a video of its own, and data.folds refuses them"
     )
     return [Finding("group", False, message, strange)]
 

@@ -1,5 +1,6 @@
 """A network as a graph of operations, for any number of images, and of any size where nothing in it is laid out."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -35,7 +36,7 @@ def choose_size(network: Network, size: list[int] | None, trained: list[int] | N
 
 def trace(network: Network, size: list[int] | None) -> Any:
     """The network as a program of torch.export, taking images [B, C, H, W] of this size, or of any."""
-    network.eval().requires_grad_(False)
+    network = copy.deepcopy(network.eval()).requires_grad_(False)  # what is written is compared with the original
     image = torch.rand(2, network.channels, *(size or EXAMPLE))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The tensor attributes")  # of torch's own LSTM, which keeps a list of weights
