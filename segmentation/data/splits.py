@@ -143,15 +143,16 @@ class Splits:
                 f"data.group={self.config['group']}: names no group of {len(strange)} samples, {strange[0]!r} for one; "
                 "mend the expression, or let every image be its own by data.group=null"
             )
-        matches = [(name, self.pattern.match(name)) for name in names]
-        return [str(match[1]) if match and match[1] is not None else name for name, match in matches]
+        return [name if (video := self._video(name)) is None else video for name in names]
 
     def ungrouped(self, names: Sequence[str]) -> list[str]:
         """The names that `data.group` does not fit."""
-        if self.pattern is None:
-            return []
-        matches = [(name, self.pattern.match(name)) for name in names]
-        return [name for name, match in matches if match is None or match[1] is None]
+        return [name for name in names if self._video(name) is None] if self.pattern else []
+
+    def _video(self, name: str) -> str | None:
+        """What `data.group` makes of a name, None where it does not fit."""
+        match = self.pattern.match(name) if self.pattern else None
+        return match and match[1]
 
 
 def compile_group(expression: str | None) -> re.Pattern[str] | None:
