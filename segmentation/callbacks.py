@@ -34,6 +34,7 @@ class History(pl.Callback):
         self.seconds = 0.0  # of training and validation, over all starts of the run
         self._start = 0.0  # of the epoch
         self._before = 0.0  # seconds of this epoch before it was interrupted
+        self._validated = False  # in this epoch
 
     def read(self) -> None:
         """Take over what an earlier training left in the folder, so that testing again does not forget its cost."""
@@ -51,16 +52,22 @@ class History(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Task)
         pl_module.log_means()
+        # Lightning keeps the scores of the last validation, which may be one of an epoch before.
+        stale = () if self._validated else ("val/",)
+        self._validated = False
         seconds, self._start = time.perf_counter() - self._start, math.inf
         self.seconds += seconds
         # Of a value logged by step and by epoch the latter counts; a name without a stage is the progress bar's.
         logged = {
             name: value.item()
             for name, value in trainer.callback_metrics.items()
-            if "/" in name and not name.endswith("_step")
+            if "/" in name and not name.endswith("_step") and not name.startswith(stale)
         }
         rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
         for logger in trainer.loggers:
@@ -76,7 +83,7 @@ class History(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         begun = max(0.0, time.perf_counter() - self._start)
-        return {"rows": self.rows, "seconds": self.seconds, "begun": begun}
+        return {"rows": self.rows, "seconds": self.seconds, "begun": begun, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         rows = state_dict["rows"]
@@ -84,6 +91,7 @@ class History(pl.Callback):
             raise TypeError("History: no rows of scalars")
         self.rows, self.seconds = rows, float(state_dict["seconds"])
         self._before = state_dict.get("begun", 0.0)
+        self._validated = state_dict.get("validated", False)
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):

@@ -148,6 +148,7 @@ def multiply_adds(network: Network, size: tuple[int, int]) -> int:
 def peak_memory(work: Callable[[], object], device: torch.device) -> float | None:
     """MiB that some work takes at its peak: of the device, or on a CPU of the process."""
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # without it, the first call of a process is refused
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()

@@ -76,6 +76,13 @@ def main() -> None:
         "--device", default="auto", help="measure the networks' cost on it: cpu, cuda (default: cuda if there)"
     )
     parser.add_argument("--no-cost", action="store_true", help="do not measure what the networks cost on this machine")
+    parser.add_argument(
+        "--own",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="show every network at its own best value of a swept key, such as optimizer.lr, by validation",
+    )
     parser.add_argument("--trust", action="store_true", help="let the runs' files name code that is not the project's")
     options = parser.parse_args()
     folder: Path = options.dir
@@ -85,7 +92,7 @@ def main() -> None:
         from segmentation.analysis.page import write_report
 
         measure = None if options.no_cost else find_measure(options.device, trust=options.trust)
-        page = write_report(folder, find_samples(folder, trust=options.trust), measure)
+        page = write_report(folder, find_samples(folder, trust=options.trust), measure, options.own)
     except Exception as error:
         if (line := explain(error, "train")) is None:
             raise

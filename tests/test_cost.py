@@ -1,9 +1,11 @@
 """What networks cost: counted exactly, measured at all, and put beside what they gain."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_la
 from segmentation.analysis.findings import judge
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
-from segmentation.cost import grown, measure, multiply_adds
+from segmentation.cost import grown, measure, multiply_adds, peak_memory
 from segmentation.models.network import Network, build_network
 from segmentation.train import model_settings, train
 from tests.conftest import Compose
@@ -102,3 +104,18 @@ def test_a_report_of_runs_without_a_model_says_so(tmp_path: Path) -> None:
     page = write_report(make_sweep(tmp_path), None, lambda cells: measure(cells, torch.device("cpu"))).read_text()
     assert "what the networks of resnet18 cost" in page
     assert "how far none, zigzag see: analysis.npz is not there" in page
+
+
+def test_memory_of_a_gpu_is_read_after_the_device_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that has not used it yet, torch refuses to forget the peak."""
+    called: list[str] = []
+    sizes = {"reset_peak_memory_stats": 0, "memory_allocated": 2**20, "max_memory_allocated": 4 * 2**20}
+
+    def note(name: str, *_: Any) -> int:
+        called.append(name)
+        return sizes.get(name, 0)
+
+    for name in ("init", *sizes):
+        monkeypatch.setattr(torch.cuda, name, functools.partial(note, name))
+    assert peak_memory(functools.partial(note, "work"), torch.device("cuda")) == 3
+    assert called == ["init", "reset_peak_memory_stats", "memory_allocated", "work", "max_memory_allocated"]

@@ -37,7 +37,7 @@ def test_no_link_out_of_a_run_gets_into_its_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [
     {"parameters": "x"}, {"train_seconds": "y"}, {"files_hash": [1]}, {"absent_classes": 5}, {"per_class": [1]},
-    {"history": [{"epoch": 0, "val/mean_iou": "z"}]}, {"history": 5},
+    {"history": [{"epoch": 0, "val/mean_iou": "z"}]}, {"history": [{"val/mean_iou": 0.5}]}, {"history": 5},
 ])  # fmt: skip
 def test_scores_of_a_stranger_are_numbers_or_refused(change: dict[str, Any], tmp_path: Path) -> None:
     make_run(tmp_path / "run", "none", 0, 0.8, **{key: value for key, value in change.items() if key != "history"})

@@ -64,6 +64,14 @@ def test_run_leaves_what_design_promises(run: Path) -> None:
     assert {"lr/head", "lr/backbone"} <= set(history[0])
 
 
+def test_history_has_scores_of_the_epochs_that_were_validated_alone(tiny: Compose, tmp_path: Path) -> None:
+    config = tiny("trainer.max_epochs=3", "+trainer.args.check_val_every_n_epoch=2", "logger=none", "test=false")
+    train(config)
+    rows = json.loads((Path(config.output) / "history.json").read_text())
+    assert ["val/mean_iou" in row for row in rows] == [False, True, False]
+    assert all("train/loss" in row for row in rows)
+
+
 def test_tensorboard_has_scalars_images_and_final_scores(run: Path) -> None:
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
     events.Reload()

@@ -12,7 +12,17 @@ from rich.table import Table
 
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.context import context_or_capacity
-from segmentation.analysis.findings import METRICS, NAMES, PRIMARY, Finding, as_row, folds_sentence, points, sentence
+from segmentation.analysis.findings import (
+    METRICS,
+    NAMES,
+    PRIMARY,
+    Finding,
+    as_row,
+    folds_sentence,
+    own_sentence,
+    points,
+    sentence,
+)
 from segmentation.analysis.statistics import Difference, mean_and_spread
 from segmentation.markdown import as_text
 from segmentation.printable import printable
@@ -131,7 +141,12 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
 def sentences(findings: Sequence[Finding]) -> list[str]:
     """What the report says, in words."""
     folds = [text for finding in findings if (text := folds_sentence(finding))]
-    return [*(sentence(finding) for finding in findings), *context_or_capacity(findings), *folds]
+    return [
+        *(sentence(finding) for finding in findings),
+        *context_or_capacity(findings),
+        *folds,
+        *own_sentence(findings),
+    ]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

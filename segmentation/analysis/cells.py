@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from segmentation.analysis.own import Choice, choose, without
 from segmentation.analysis.runs import Run
 from segmentation.errors import UserError
 
@@ -28,6 +29,7 @@ class Cell:
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
     runs: Sequence[Run]  # by seed
+    own: Choice | None = None  # settings of its own, which are not among `settings`, and what else was tried
 
     def by_seed(self) -> dict[int, Run]:
         return {run.seed: run for run in self.runs}
@@ -77,26 +79,33 @@ class Pair:
         return [float(difference) for difference in np.mean(folds, 0)] if folds else []
 
 
-def find_cells(runs: Sequence[Run]) -> list[Cell]:
+def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
     """Runs grouped by all that their configuration says but the seed, labelled by what differs between the groups.
 
+    Args:
+        runs: finished ones.
+        own: dotted keys of which every network has a value of its own, the best of those that its runs have.
+
     Raises:
-        UserError: for runs whose scores cannot be compared, and for two runs of one cell with the same seed.
+        UserError: for runs whose scores cannot be compared, for two runs of one cell with the same seed, and for a key
+            that the runs do not have.
     """
     check_contracts(runs)
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(json.dumps(cell_settings(run), sort_keys=True), []).append(run)
-    labels = label_cells([members[0] for members in grouped.values()])
+    choices = choose(((cell_settings(members[0]), members) for members in grouped.values()), own)
+    labels = label_cells([choice.best.runs[0] for choice in choices], own)
     cells = []
-    for label, members in zip(labels, grouped.values(), strict=True):
-        ordered = sorted(members, key=lambda run: run.seed)
+    for label, choice in zip(labels, choices, strict=True):
+        ordered = sorted(choice.best.runs, key=lambda run: run.seed)
         for first, second in itertools.pairwise(ordered):
             if first.seed == second.seed:
                 raise UserError(
                     f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"
                 )
-        cells.append(Cell(label, cell_settings(ordered[0]), ordered[0].choices, ordered))
+        settings = without(cell_settings(ordered[0]), own)
+        cells.append(Cell(label, settings, ordered[0].choices, ordered, choice if own else None))
     return sorted(cells, key=lambda cell: (ROLES.index(cell.role), cell.label))
 
 
@@ -121,13 +130,14 @@ def cell_settings(run: Run) -> dict[str, Any]:
     return settings
 
 
-def label_cells(runs: Sequence[Run]) -> list[str]:
-    """A short name for each of several configurations, of the settings in which they differ."""
-    flat = [dict(flatten(cell_settings(run))) for run in runs]
+def label_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[str]:
+    """A short name for each of several configurations, of the settings in which they differ but for their own."""
+    flat = [dict(flatten(without(cell_settings(run), own))) for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in flat}) > 1]
     groups = list(dict.fromkeys(key.partition(".")[0] for key in differing)) or ["backbone", "decoder", "lstm"]
     shared = set.intersection(*(set(run.overrides) for run in runs))  # said to all, so it tells none apart
+    shared |= {text for run in runs for text in run.overrides if text.lstrip("+").partition("=")[0] in own}
     labels = [" ".join(group_label(run, group, shared) for group in groups) for run in runs]
     if len(set(labels)) < len(labels):  # the same choices with other values in them
         labels = [

@@ -20,23 +20,16 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
     for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for position, cell in enumerate(cells):
             colour = SHADES[position % len(SHADES)]
-            lines = [[row[key] for row in run.history if key in row] for run in cell.runs]
+            lines = [{row["epoch"] + 1: row[key] for row in run.history if key in row} for run in cell.runs]
             lines = [line for line in lines if line]
             for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
+                axes.plot(list(line), list(line.values()), color=colour, linewidth=0.7, alpha=0.5)
             if lines:
-                shared = min(map(len, lines))
-                mean = np.mean([line[:shared] for line in lines], 0)
+                shared = sorted(set.intersection(*map(set, lines)))  # not every epoch need be validated
+                mean = [np.mean([line[epoch] for line in lines]) for epoch in shared]
                 label = plots.words(cell.label)
-                marker = "o" if shared == 1 else None  # a line of one point would not show
-                axes.plot(
-                    range(1, shared + 1),
-                    mean,
-                    color=colour,
-                    linewidth=2.2,
-                    label=label,
-                    marker=marker,
-                )
+                marker = "o" if len(shared) == 1 else None  # a line of one point would not show
+                axes.plot(shared, mean, color=colour, linewidth=2.2, label=label, marker=marker)
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -145,6 +145,18 @@ def folds_sentence(finding: Finding) -> str:
     )
 
 
+def own_sentence(findings: Sequence[Finding]) -> list[str]:
+    """What each network has of its own, and by what it was chosen; nothing where all have the same."""
+    cells = {cell.label: cell for finding in findings for cell in (finding.pair.base, finding.pair.other)}.values()
+    named = ", ".join(f"{cell.label} {cell.own}" for cell in cells if cell.own)
+    if not named:
+        return []
+    text = f"Of its own each network has, by its best validation in the mean over seeds: {named}."
+    if any(cell.runs[0].metrics["split"] == "val" for cell in cells):
+        text += " They were chosen on the images that all scores here are of, which flatters whatever had a choice."
+    return [text]
+
+
 def points(fraction: float) -> str:
     """A difference of fractions in percentage points."""
     return f"{100 * fraction:+.2f}"
@@ -175,6 +187,7 @@ def as_row(finding: Finding) -> dict[str, Any]:
         "num_seeds": len(pair.seeds),
         "unit": "seed, its folds pooled" if pair.num_folds else "seed",
     }
+    row |= {"own": {cell.label: dict(cell.own.best.own) for cell in (pair.base, pair.other) if cell.own}}
     row |= {"metric": PRIMARY, **figures(PRIMARY)}
     row |= {
         "holm_p": finding.decision.adjusted_p,

@@ -1,5 +1,6 @@
 """The report of a run or a sweep: one HTML page that needs nothing else, with its tables and pictures beside it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,20 +21,23 @@ def lies_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def write_report(folder: Path, sample_of: SampleOf | None, measure: Measure | None = None) -> Path:
+def write_report(
+    folder: Path, sample_of: SampleOf | None, measure: Measure | None = None, own: Sequence[str] = ()
+) -> Path:
     """Write `folder/report/`: index.html, ablation.{md,csv,json}, where.json, cost.json, and the PNGs of the page.
 
     Args:
         folder: a run or a sweep.
         sample_of: a test image and its mask by name; None leaves out what needs them.
         measure: what cells cost on this machine; None leaves that out.
+        own: dotted keys of which every network has a value of its own, see `segmentation.analysis.own`.
 
     Returns:
         The page.
     """
     finished, unfinished = find_runs(folder)
     runs, incomplete = pool_folds(finished)
-    cells = find_cells(runs)
+    cells = find_cells(runs, own)
     found = judge(find_pairs(cells))
     pairs = [finding.pair for finding in found]
     report = Report(folder / "report")

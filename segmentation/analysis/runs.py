@@ -128,8 +128,8 @@ def check_metrics(metrics: Any, history: Any) -> None:
     absent = metrics.get("absent_classes", [])
     if not isinstance(absent, list) or not all(isinstance(name, str) for name in absent):
         raise ValueError("metrics.json: absent_classes are no names")
-    if not isinstance(history, list) or not all(isinstance(row, Mapping) for row in history):
-        raise ValueError("history.json: no rows of scalars")
+    if not isinstance(history, list) or not all(isinstance(row, Mapping) and "epoch" in row for row in history):
+        raise ValueError("history.json: no rows of an epoch's scalars")
     if not all(isinstance(value, int | float | None) for row in history for value in row.values()):
         raise ValueError("history.json: holds what is no number")
 

