@@ -1,5 +1,6 @@
 """What a report claims of made-up sweeps whose answer is known."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_context_or_capacity(gains: dict[str, float], said: str, tmp_path: Path)
     (text,) = context_or_capacity(study(tmp_path, **gains))
     assert said in text
     assert "(no context, 1.00 of its parameters)" in text
+
+
+def test_a_control_of_fewer_parameters_tells_nothing_of_capacity(tmp_path: Path) -> None:
+    study(tmp_path, zigzag=0.03, mlp=0.001, conv=0.01)
+    for file in tmp_path.glob("mlp*/metrics.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"lstm_parameters": 32}))
+    for file in tmp_path.glob("zigzag*/metrics.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"lstm_parameters": 100}))
+    for file in tmp_path.glob("conv*/metrics.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"lstm_parameters": 104}))
+    (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
+    assert "mlp has not as many parameters, so this does not tell capacity from context" in text
+    assert "0.32 of its parameters" in text
 
 
 def test_without_controls_nothing_is_said_of_capacity(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.findings import Finding, points
 
+MATCHED = 0.9, 1.1  # shares of the LSTM's parameters with which a control tells capacity from context
 # What a control still has of what the LSTM has.
 LEFT = {
     "mlp": "no context",
@@ -23,6 +24,10 @@ class Contest(NamedTuple):
     gain: Finding  # of the control over none
     lead: Finding  # of the LSTM over the control
     ratio: float | None  # the control's parameters in the slot, of the LSTM's
+
+    @property
+    def unmatched(self) -> bool:
+        return self.ratio is not None and not MATCHED[0] <= self.ratio <= MATCHED[1]
 
     def __str__(self) -> str:
         ratio = "" if self.ratio is None else f", {self.ratio:.2f} of its parameters"
@@ -58,6 +63,12 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
     """What follows from it, as far as the corrected intervals allow."""
     if not gain.claimed or gain.primary.mean < 0:
         return "The LSTM's gain is not to be told from chance, so there is nothing yet to explain."
+    if unmatched := [contest.name for contest in contests if contest.unmatched]:
+        verb = "have" if len(unmatched) > 1 else "has"
+        return (
+            f"{' and '.join(unmatched)} {verb} not as many parameters, so this does not tell capacity from context: "
+            "train the controls with the LSTM's own settings (lstm.order, lstm.hidden_size and so on)."
+        )
     ahead = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean > 0]
     behind = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean < 0]
     level = [contest.name for contest in contests if not contest.lead.claimed]
