@@ -78,10 +78,10 @@ def main() -> None:
     parser.add_argument("--no-cost", action="store_true", help="do not measure what the networks cost on this machine")
     parser.add_argument(
         "--own",
-        nargs="+",
+        action="append",
         default=[],
         metavar="KEY",
-        help="show every network at its own best value of a swept key, such as optimizer.lr, by validation",
+        help="show every network at its own best value of this swept key, such as optimizer.lr, by validation",
     )
     parser.add_argument("--trust", action="store_true", help="let the runs' files name code that is not the project's")
     options = parser.parse_args()

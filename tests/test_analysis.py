@@ -221,6 +221,22 @@ def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
         find_cells(find_runs(tmp_path)[0])
 
 
+def test_without_an_lstm_its_settings_make_no_other_network(tmp_path: Path) -> None:
+    """A grid of `lstm=none,zigzag lstm.stride=8,16` trains the baseline twice; it counts once, and beside both."""
+    for lstm in ("none", "zigzag"):
+        target = "segmentation.models.controls.identity" if lstm == "none" else "SpatialLSTM"
+        for stride in (8, 16):
+            config = {"lstm": {"_target_": target, "order": lstm, "stride": stride}}
+            make_run(tmp_path / f"{lstm}{stride}", lstm, 0, 0.8, config=config)
+    cells = find_cells(find_runs(tmp_path)[0])
+    assert [cell.label for cell in cells] == [
+        "none",
+        "zigzag lstm.order=zigzag lstm.stride=16",
+        "zigzag lstm.order=zigzag lstm.stride=8",
+    ]
+    assert [pair.base.label for pair in find_pairs(cells)] == ["none", "none"]
+
+
 def test_curves_stand_at_the_epochs_that_were_validated(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path)
     for file in sweep.rglob("history.json"):

@@ -74,7 +74,12 @@ def test_the_report_says_what_was_chosen_and_on_what(
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("optimizer.rate", "no such key"), ("optimizer", "a group; name one of its keys, such as optimizer.lr")],
+    [
+        ("optimizer.rate", "no such key"),
+        ("optimizer", "a group; name one of its keys, such as optimizer.lr"),
+        ("backbone.name", "not a setting that a network can have of its own"),
+        ("lstm.order", "not a setting that a network can have of its own"),
+    ],
 )
 def test_a_key_that_chooses_nothing_is_said(key: str, said: str, sweep: Path) -> None:
     with pytest.raises(UserError, match=said):
@@ -86,6 +91,20 @@ def test_runs_that_were_not_validated_are_named(sweep: Path) -> None:
         file.write_text("[]")
     with pytest.raises(UserError, match=r"history.json has no val/mean_iou, by which --own chooses"):
         find_cells(find_runs(sweep)[0], ["optimizer.lr"])
+
+
+def test_values_are_compared_over_the_same_seeds(sweep: Path) -> None:
+    (sweep / "none-0.1-1" / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"there are seeds \[0\].*train what is missing|with .* \[0\]; --own compares"):
+        find_cells(find_runs(sweep)[0], ["optimizer.lr"])
+
+
+def test_a_list_can_be_a_networks_own(sweep: Path) -> None:
+    for file in sweep.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("lr: 0.1", "lr: [0.1, 0.2]"))
+    assert (
+        str(find_cells(find_runs(sweep)[0], ["optimizer.lr"])[1].own) == "optimizer.lr=[0.1, 0.2] (of 0.01, [0.1, 0.2])"
+    )
 
 
 def test_only_the_named_keys_are_left_out() -> None:

@@ -92,7 +92,7 @@ def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
     """
     check_contracts(runs)
     grouped: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in distinct(runs):
         grouped.setdefault(json.dumps(cell_settings(run), sort_keys=True), []).append(run)
     choices = choose(((cell_settings(members[0]), members) for members in grouped.values()), own)
     labels = label_cells([choice.best.runs[0] for choice in choices], own)
@@ -121,10 +121,23 @@ def check_contracts(runs: Sequence[Run]) -> None:
                 )
 
 
+def distinct(runs: Sequence[Run]) -> list[Run]:
+    """The runs, of a network without an LSTM one where a grid had it trained for each setting of an LSTM."""
+    kept: dict[str, Run] = {}
+    left = []
+    for run in runs:
+        first = kept.setdefault(json.dumps([run.seed, cell_settings(run)], sort_keys=True), run)
+        if first is run or first.config["lstm"] == run.config["lstm"]:  # what is there twice outright is refused
+            left.append(run)
+    return left
+
+
 def cell_settings(run: Run) -> dict[str, Any]:
     """The run's configuration without what leaves the trained network as it is."""
     settings = {key: value for key, value in run.config.items() if key not in NOT_THE_CELL}
     settings["data"] = {key: value for key, value in settings.get("data", {}).items() if key not in NOT_THE_DATA}
+    if settings["lstm"].get("_target_") == IDENTITY:  # which the LSTM's settings do nothing to
+        settings["lstm"] = {"_target_": IDENTITY}
     callbacks = settings.get("callbacks", {})
     settings["callbacks"] = {name: callback for name, callback in callbacks.items() if name not in WATCHERS}
     return settings
@@ -141,7 +154,9 @@ def label_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[str]:
     labels = [" ".join(group_label(run, group, shared) for group in groups) for run in runs]
     if len(set(labels)) < len(labels):  # the same choices with other values in them
         labels = [
-            " ".join([label, *(f"{key}={settings[key]}" for key in differing if key in settings)])
+            " ".join(
+                [label, *(f"{key}={settings[key]}" for key in differing if key in settings and "_target_" not in key)]
+            )
             for label, settings in zip(labels, flat, strict=True)
         ]
     return labels

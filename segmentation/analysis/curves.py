@@ -20,7 +20,9 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
     for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for position, cell in enumerate(cells):
             colour = SHADES[position % len(SHADES)]
-            lines = [{row["epoch"] + 1: row[key] for row in run.history if key in row} for run in cell.runs]
+            lines = [
+                {row["epoch"] + 1: row[key] for row in run.history if row.get(key) is not None} for run in cell.runs
+            ]
             lines = [line for line in lines if line]
             for line in lines:
                 axes.plot(list(line), list(line.values()), color=colour, linewidth=0.7, alpha=0.5)

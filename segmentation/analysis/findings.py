@@ -151,8 +151,14 @@ def own_sentence(findings: Sequence[Finding]) -> list[str]:
     named = ", ".join(f"{cell.label} {cell.own}" for cell in cells if cell.own)
     if not named:
         return []
-    text = f"Of its own each network has, by its best validation in the mean over seeds: {named}."
-    if any(cell.runs[0].metrics["split"] == "val" for cell in cells):
+    chosen = [cell for cell in cells if cell.own and len(cell.own.tried) > 1]
+    how = (
+        "where several were tried, by the mean over seeds of the best epoch's monitor" if chosen else "as it was given"
+    )
+    text = f"Of its own each network has, {how}: {named}."
+    if len({len(cell.own.tried) for cell in cells if cell.own}) > 1:
+        text += " Not all had as many to choose from, which favours those that had more."
+    if any(cell.runs[0].metrics["split"] == "val" for cell in chosen):
         text += " They were chosen on the images that all scores here are of, which flatters whatever had a choice."
     return [text]
 

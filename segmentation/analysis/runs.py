@@ -130,6 +130,8 @@ def check_metrics(metrics: Any, history: Any) -> None:
         raise ValueError("metrics.json: absent_classes are no names")
     if not isinstance(history, list) or not all(isinstance(row, Mapping) and "epoch" in row for row in history):
         raise ValueError("history.json: no rows of an epoch's scalars")
+    if not all(isinstance(row["epoch"], int) and 0 <= row["epoch"] < 10**9 for row in history):
+        raise ValueError("history.json: an epoch is no number")
     if not all(isinstance(value, int | float | None) for row in history for value in row.values()):
         raise ValueError("history.json: holds what is no number")
 
