@@ -14,9 +14,10 @@ from torch import Tensor
 
 from segmentation.analysis import plots
 from segmentation.errors import UserError
+from segmentation.evaluation import SCALARS, Batch, Evaluation
 from segmentation.reading import read_json
 from segmentation.runfiles import data_of, examples, spread, write_json
-from segmentation.task import SCALARS, Batch, Evaluation, Task
+from segmentation.task import Task
 
 Charts = Mapping[str, Mapping[str, tuple[str, list[str]]]]
 
@@ -83,7 +84,7 @@ class History(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         begun = max(0.0, time.perf_counter() - self._start)
-        return {"rows": self.rows, "seconds": self.seconds, "begun": begun, "validated": self._validated}
+        return {"rows": self.rows, "seconds": self.seconds, "begun": begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         rows = state_dict["rows"]
@@ -91,7 +92,6 @@ class History(pl.Callback):
             raise TypeError("History: no rows of scalars")
         self.rows, self.seconds = rows, float(state_dict["seconds"])
         self._before = state_dict.get("begun", 0.0)
-        self._validated = state_dict.get("validated", False)
 
 
 class ProgressBar(pl.callbacks.RichProgressBar):

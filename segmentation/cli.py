@@ -17,13 +17,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
-from segmentation.config import CONF, SCHEMAS, register
+from segmentation.config import CONF, SCHEMAS
 from segmentation.errors import UserError
 from segmentation.faults import spare_threads
 from segmentation.loopback import listen
 from segmentation.mistakes import causes, explain, refused
 from segmentation.printable import spell_out_in_logs
 from segmentation.ranges import check_values
+from segmentation.registering import register
 from segmentation.unused import warn_of_unused
 from segmentation.usage import usage
 

@@ -9,9 +9,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from segmentation.evaluation import Batch
 from segmentation.finite import not_finite
 from segmentation.runfiles import data_of
-from segmentation.task import Batch, Task
+from segmentation.task import Task
 
 SHOWN = 32  # names of samples in a line
 CURE = "look at these images, or lower optimizer.lr, set trainer.gradient_clip_val=1 or trainer.precision=32"

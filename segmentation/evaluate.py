@@ -28,11 +28,11 @@ def evaluate(config: DictConfig, data_config: DictConfig, folder: Path) -> dict[
         The scores, as in `metrics.json`.
     """
     from segmentation.data.module import DataModule
+    from segmentation.evaluation import Evaluation
     from segmentation.inference.predictor import as_asked
     from segmentation.interruption import Interruption
     from segmentation.models.files import load_network
     from segmentation.runfiles import TestFiles
-    from segmentation.task import Evaluation
     from segmentation.trainer import build_trainer
 
     network, meta = load_network(config.model, trust=config.trust)

@@ -10,8 +10,9 @@ from torch.optim import Optimizer
 
 from segmentation.diagnosis import find_cause, find_cause_in_validation, report
 from segmentation.errors import UserError
+from segmentation.evaluation import Batch
 from segmentation.finite import hold, not_finite
-from segmentation.task import Batch, Task
+from segmentation.task import Task
 
 LOOK = 10  # batches between two looks, where nothing is logged
 

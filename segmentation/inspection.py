@@ -13,10 +13,10 @@ from torch import Tensor
 from segmentation.analysis.reach import influence
 from segmentation.data.augment import resize_image
 from segmentation.data.module import DataModule
+from segmentation.evaluation import Evaluation
 from segmentation.models.network import Network
 from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.runfiles import data_of, spread, write_arrays
-from segmentation.task import Evaluation
 
 log = logging.getLogger(__name__)
 DRAWN = 20  # positions along the longer side of the map on which a scan order is drawn

@@ -19,9 +19,9 @@ from segmentation.analysis.pictures import save_mask
 from segmentation.card import write_card
 from segmentation.data.module import DataModule
 from segmentation.data.samplers import UNCOUNTED
+from segmentation.evaluation import Batch, Evaluation
 from segmentation.models.files import DESCRIPTION
 from segmentation.reading import below
-from segmentation.task import Batch, Evaluation
 from segmentation.whole import whole
 
 log = logging.getLogger(__name__)

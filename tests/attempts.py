@@ -13,10 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from segmentation.cli import checked
-from segmentation.config import CONF, register
+from segmentation.config import CONF
 from segmentation.data.scenes import CLASSES
 from segmentation.errors import UserError
 from segmentation.mistakes import explain, refused
+from segmentation.registering import register
 
 SMALL = (
     "data.size=[32,48]", "data.batch_size=2", "data.num_workers=0", "data.splits={train:4,val:1,test:1}",

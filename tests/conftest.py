@@ -14,7 +14,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from segmentation.config import CONF, register
+from segmentation.config import CONF
+from segmentation.registering import register
 
 Compose = Callable[..., DictConfig]
 Record = Callable[..., None]

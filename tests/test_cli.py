@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segmentation.config import SCHEMAS, register
+from segmentation.config import SCHEMAS
+from segmentation.registering import register
 from segmentation.usage import usage
 
 

@@ -12,11 +12,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from segmentation.config import CONF, SCHEMAS, register
+from segmentation.config import CONF, SCHEMAS
 from segmentation.errors import UserError
 from segmentation.evaluate import described_data, evaluate
 from segmentation.inference.predictor import as_asked
 from segmentation.models.files import load_network
+from segmentation.registering import register
 from segmentation.unused import UNUSED, is_below, unused
 from tests import observed
 from tests.attempts import attempt, first_words

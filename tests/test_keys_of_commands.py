@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from segmentation.benchmarks.contestants import WARM_UP, Ours
 from segmentation.check_repeat import RECIPE, write_recipe
-from segmentation.config import CONF, register
+from segmentation.config import CONF
 from segmentation.errors import UserError
+from segmentation.registering import register
 from segmentation.unused import UNUSED, is_below, unused
 from tests import observed
 from tests.attempts import first_words

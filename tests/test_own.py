@@ -8,13 +8,13 @@ import pytest
 
 from segmentation import report
 from segmentation.analysis.cells import find_cells, find_pairs
-from segmentation.analysis.own import without
 from segmentation.analysis.runs import find_runs
+from segmentation.analysis.settings import without
 from segmentation.errors import UserError
 from tests.made_up import make_run
 
 RATES = {  # network, rate -> validation and test score: what validates best tests worse
-    ("none", 0.1): (0.5, 0.80), ("none", 0.01): (0.6, 0.70), ("none", 0.001): (0.4, 0.90),
+    ("none", 0.1): (0.5, 0.80), ("none", 0.01): (0.6, 0.70), ("none", 0.001): (0.2, 0.90),
     ("zigzag", 0.1): (0.7, 0.85), ("zigzag", 0.01): (0.6, 0.95),
 }  # fmt: skip
 
@@ -25,7 +25,8 @@ def sweep(tmp_path: Path) -> Path:
         for seed in (0, 1):
             folder = tmp_path / f"{lstm}-{rate}-{seed}"
             make_run(folder, lstm, seed, tested + 0.01 * seed, config={"optimizer": {"lr": rate, "name": "AdamW"}})
-            row = {"epoch": 0, "val/mean_iou": validated, "val/pixel_accuracy": 0.5}
+            lucky = seed == 0 and (lstm, rate) == ("none", 0.001)  # best of all with one seed, and not in the mean
+            row = {"epoch": 0, "val/mean_iou": 0.7 if lucky else validated, "val/pixel_accuracy": 0.5}
             (folder / "history.json").write_text(json.dumps([row, row | {"val/mean_iou": 0.1}]))
             (folder / ".hydra" / "overrides.yaml").write_text(f"[optimizer.lr={rate}, lstm={lstm}]")
     return tmp_path
@@ -95,7 +96,9 @@ def test_runs_that_were_not_validated_are_named(sweep: Path) -> None:
 
 def test_values_are_compared_over_the_same_seeds(sweep: Path) -> None:
     (sweep / "none-0.1-1" / "metrics.json").unlink()
-    with pytest.raises(UserError, match=r"there are seeds \[0\].*train what is missing|with .* \[0\]; --own compares"):
+    with pytest.raises(
+        UserError, match=r"with optimizer.lr=0.1 there are seeds \[0\], with optimizer.lr=0.001 \[0, 1\]"
+    ):
         find_cells(find_runs(sweep)[0], ["optimizer.lr"])
 
 

@@ -17,10 +17,10 @@ from torch.func import functional_call
 from segmentation.analysis.bootstrap import draw, find_units, image_bootstrap
 from segmentation.analysis.statistics import holm, paired_difference, sign_flip
 from segmentation.config import CONF
+from segmentation.evaluation import Evaluation
 from segmentation.models import orders
 from segmentation.models.scans import CELLS
 from segmentation.models.spatial_lstm import SpatialLSTM
-from segmentation.task import Evaluation
 from tests.conftest import Compose
 from tests.settings import LSTM
 

@@ -2,14 +2,15 @@
 
 import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from segmentation.analysis.own import Choice, choose, without
+from segmentation.analysis.own import Choice, choose
 from segmentation.analysis.runs import Run
+from segmentation.analysis.settings import flatten
 from segmentation.errors import UserError
 
 ROLES = ("none", "lstm", "control")
@@ -91,11 +92,14 @@ def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
             that the runs do not have.
     """
     check_contracts(runs)
-    grouped: dict[str, list[Run]] = {}
-    for run in distinct(runs):
-        grouped.setdefault(json.dumps(cell_settings(run), sort_keys=True), []).append(run)
-    choices = choose(((cell_settings(members[0]), members) for members in grouped.values()), own)
-    labels = label_cells([choice.best.runs[0] for choice in choices], own)
+    grouped: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    for run in runs:
+        settings = cell_settings(run)
+        _, members = grouped.setdefault(json.dumps(settings, sort_keys=True), (settings, []))
+        if not any(repeats(run, member) for member in members):
+            members.append(run)
+    choices = choose(list(grouped.values()), own)
+    labels = label_cells(choices)
     cells = []
     for label, choice in zip(labels, choices, strict=True):
         ordered = sorted(choice.best.runs, key=lambda run: run.seed)
@@ -104,8 +108,7 @@ def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
                 raise UserError(
                     f"{first.folder} and {second.folder}: the same configuration and seed; keep one of them"
                 )
-        settings = without(cell_settings(ordered[0]), own)
-        cells.append(Cell(label, settings, ordered[0].choices, ordered, choice if own else None))
+        cells.append(Cell(label, choice.settings, ordered[0].choices, ordered, choice if own else None))
     return sorted(cells, key=lambda cell: (ROLES.index(cell.role), cell.label))
 
 
@@ -121,15 +124,12 @@ def check_contracts(runs: Sequence[Run]) -> None:
                 )
 
 
-def distinct(runs: Sequence[Run]) -> list[Run]:
-    """The runs, of a network without an LSTM one where a grid had it trained for each setting of an LSTM."""
-    kept: dict[str, Run] = {}
-    left = []
-    for run in runs:
-        first = kept.setdefault(json.dumps([run.seed, cell_settings(run)], sort_keys=True), run)
-        if first is run or first.config["lstm"] == run.config["lstm"]:  # what is there twice outright is refused
-            left.append(run)
-    return left
+def repeats(run: Run, other: Run) -> bool:
+    """Whether a run of the same cell is but a network without an LSTM that a grid had trained for one setting more.
+
+    What is there twice outright is not: that is refused.
+    """
+    return run.seed == other.seed and run.config["lstm"] != other.config["lstm"]
 
 
 def cell_settings(run: Run) -> dict[str, Any]:
@@ -143,13 +143,15 @@ def cell_settings(run: Run) -> dict[str, Any]:
     return settings
 
 
-def label_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[str]:
+def label_cells(choices: Sequence[Choice]) -> list[str]:
     """A short name for each of several configurations, of the settings in which they differ but for their own."""
-    flat = [dict(flatten(without(cell_settings(run), own))) for run in runs]
+    runs = [choice.best.runs[0] for choice in choices]
+    flat = [dict(flatten(choice.settings)) for choice in choices]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in flat}) > 1]
     groups = list(dict.fromkeys(key.partition(".")[0] for key in differing)) or ["backbone", "decoder", "lstm"]
     shared = set.intersection(*(set(run.overrides) for run in runs))  # said to all, so it tells none apart
+    own = {key for choice in choices for key in choice.best.own}
     shared |= {text for run in runs for text in run.overrides if text.lstrip("+").partition("=")[0] in own}
     labels = [" ".join(group_label(run, group, shared) for group in groups) for run in runs]
     if len(set(labels)) < len(labels):  # the same choices with other values in them
@@ -170,14 +172,6 @@ def group_label(run: Run, group: str, shared: Collection[str]) -> str:
     choice = str(run.choices.get(group, value if not isinstance(value, Mapping) else value.get("name", group)))
     own = [text.lstrip("+") for text in run.overrides if text not in shared]
     return " ".join([choice, *(text for text in own if text.startswith(f"{group}."))])
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def find_pairs(cells: Sequence[Cell]) -> list[Pair]:

@@ -10,8 +10,8 @@ from segmentation.benchmarks.figures import Finding
 from segmentation.benchmarks.files import sample_files
 from segmentation.benchmarks.peer import PeerTask, peer_loader, peer_trainer
 from segmentation.data.module import DataModule
+from segmentation.evaluation import Evaluation
 from segmentation.models.network import Network
-from segmentation.task import Evaluation
 from segmentation.train import build_task
 from segmentation.trainer import build_trainer
 

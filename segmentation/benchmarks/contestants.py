@@ -16,7 +16,8 @@ from segmentation.benchmarks.timing import Computing
 from segmentation.cost import peak_memory, synchronise
 from segmentation.data.module import DataModule
 from segmentation.errors import UserError
-from segmentation.task import Evaluation, Task
+from segmentation.evaluation import Evaluation
+from segmentation.task import Task
 from segmentation.train import build_task
 from segmentation.trainer import build_trainer
 

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from segmentation.checkpoints import LAST, read_checkpoint
+from segmentation.evaluation import SCALARS
 from segmentation.repeats.recorder import FILE
-from segmentation.task import SCALARS
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Callable[[], Array]]  # read when they are asked for: predictions may be many

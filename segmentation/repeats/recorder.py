@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from segmentation.evaluation import Batch
 from segmentation.runfiles import write_arrays
-from segmentation.task import Batch
 
 FILE = "steps.npz"
 

@@ -8,8 +8,8 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from segmentation.config import better
 from segmentation.errors import UserError
+from segmentation.monitoring import best
 
 
 def find_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
@@ -61,10 +61,10 @@ def score(folder: Path, monitor: str) -> float:
     """
     file = folder / "history.json"
     rows = json.loads(file.read_text()) if file.is_file() else []
-    values: list[float] = [row[monitor] for row in rows if monitor in row]
-    if not values:
+    found = best(rows, monitor)
+    if found is None:
         raise UserError(f"{file}: has no {monitor}, by which sweeper=optuna judges")
-    return min(values) if better(monitor) == "min" else max(values)
+    return found
 
 
 def as_word(value: Any) -> str:

@@ -14,8 +14,8 @@ from optuna import Study
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import BaseTrial, TrialState
 
-from segmentation.config import better
 from segmentation.errors import UserError
+from segmentation.monitoring import better
 from segmentation.sweeps.jobs import Job, Outcome, run_jobs
 from segmentation.sweeps.ledger import Ledger, identity
 from segmentation.sweeps.pruning import PRUNED
