@@ -47,6 +47,23 @@ def test_weights_change_the_network_and_reach_its_maps() -> None:
     assert not torch.allclose(ours, other)
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet18", "tf_efficientnetv2_b0"])
+def test_fewer_maps_cost_no_stage_that_nothing_reads(name: str) -> None:
+    """Of timm's EfficientNets and MobileNets every stage was computed whatever `depth` asked for."""
+    torch.manual_seed(0)
+    whole = timm.create_model(name, features_only=True, out_indices=(0, 1), output_stride=32).eval()
+    network = build_network(model(name, backbone__args={"depth": 2}), 5)
+    network.backbone.model.load_state_dict(whole.state_dict(), strict=False)
+    image = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(network.backbone.eval()(image)[-1], whole(image)[-1])
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    full = build_network(model(name), 5)
+    assert all(parameter.requires_grad for parameter in full.parameters())
+    assert (
+        sum(p.numel() for p in network.backbone.parameters()) < sum(p.numel() for p in full.backbone.parameters()) / 4
+    )
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_file_of_either_kind(suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(3)

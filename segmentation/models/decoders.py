@@ -15,6 +15,8 @@ import segmentation_models_pytorch as smp
 import torch
 from hydra.utils import get_class, instantiate
 from segmentation_models_pytorch.encoders import get_encoder
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from segmentation.errors import UserError
@@ -157,7 +159,7 @@ def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, 
     """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table.
 
     Parameters that the map does not depend on (stages behind the last map that the decoder reads) are frozen: no
-    gradient ever reaches them, and data-parallel training would wait for it.
+    gradient ever reaches them, and data-parallel training would wait for it. Where they can be left out they are.
     """
     training = backbone.training, decoder.training
     backbone.eval()
@@ -177,4 +179,16 @@ def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, 
     for parameter in itertools.chain(backbone.parameters(), decoder.parameters()):
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
+    drop_unread_stages(backbone)
     return features.shape[1], math.ceil(side / features.shape[-1]), side
+
+
+def drop_unread_stages(backbone: nn.Module) -> None:
+    """Cut the stages behind the last map off timm's EfficientNets and MobileNets, which would compute and discard them.
+
+    timm cuts most of its other networks itself when it is asked for fewer maps (`backbone.args.depth`).
+    """
+    model = getattr(backbone, "model", None)
+    if isinstance(model, EfficientNetFeatures | MobileNetV3Features):
+        while not any(parameter.requires_grad for parameter in model.blocks[-1].parameters()):
+            del model.blocks[-1]
