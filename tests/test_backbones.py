@@ -53,7 +53,7 @@ def test_fewer_maps_cost_no_stage_that_nothing_reads(name: str) -> None:
     torch.manual_seed(0)
     whole = timm.create_model(name, features_only=True, out_indices=(0, 1), output_stride=32).eval()
     network = build_network(model(name, backbone__args={"depth": 2}), 5)
-    network.backbone.model.load_state_dict(whole.state_dict(), strict=False)
+    network.backbone.get_submodule("model").load_state_dict(whole.state_dict(), strict=False)
     image = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(network.backbone.eval()(image)[-1], whole(image)[-1])
     assert all(parameter.requires_grad for parameter in network.parameters())
