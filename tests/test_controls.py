@@ -34,8 +34,23 @@ def influence(module: nn.Module, row: int, column: int, size: int = 7) -> Tensor
     return features.grad[0].abs().sum(0) > 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"num_layers": 2}, {"order": ["rows", "columns"]},
-                                      {"hidden_size": 64}, {"bidirectional": False}], ids=str)  # fmt: skip
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"cell": "gru"},
+    {"num_layers": 2},
+    {"order": ["rows", "columns"]},
+    {"hidden_size": 64},
+    {"bidirectional": False},
+    {"order": ["rows", "columns"], "combine": "sum", "num_layers": 2},
+]
+HIDDEN: list[tuple[dict[str, Any], int]] = [
+    ({"order": ["rows", "columns"]}, 2),
+    ({"num_layers": 3}, 3),
+    ({"order": ["rows", "columns"], "combine": "sum"}, 1),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("channels", [64, 128, 320, 512, 2048])
 @pytest.mark.parametrize("name", MATCHED)
 def test_as_many_parameters_as_the_lstm(name: str, channels: int, settings: dict[str, Any]) -> None:
@@ -83,6 +98,18 @@ def test_what_each_control_sees() -> None:
     assert seen == [[row, column] for row in (2, 3, 4) for column in (2, 3, 4)]
     for name in ("attention", "shuffle", "frozen"):
         assert influence(build(name), 3, 3).all()
+
+
+@pytest.mark.parametrize(("changes", "hidden"), HIDDEN, ids=str)
+def test_as_many_hidden_layers_as_the_lstm_has(changes: dict[str, Any], hidden: int) -> None:
+    """Or else two scans' parameters in one layer are a width of thousands, which no one would call a fair rival."""
+    for name in ("mlp", "conv"):
+        module = build(name, **changes)
+        convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+        assert len(convolutions) == hidden + 1
+        assert len({layer.out_channels for layer in convolutions[:-1]}) == 1
+    assert influence(build("conv", **changes), 3, 3).sum() == (2 * hidden + 1) ** 2
+    assert influence(build("mlp", **changes), 3, 3).nonzero().tolist() == [[3, 3]]
 
 
 def test_attention_knows_where_a_position_is() -> None:

@@ -5,6 +5,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,8 +29,17 @@ def lstm_parameters(channels: int, map_stride: int, **settings: Any) -> int:
         return count_parameters(SpatialLSTM(channels, map_stride, **settings))
 
 
-class MLP(Slot):
-    """Two 1x1 convolutions: capacity, and no context at all.
+def recurrent_layers(order: str | Sequence[str], combine: str, num_layers: int, **others: Any) -> int:
+    """How many recurrent layers lie one behind the other in the SpatialLSTM of these settings."""
+    scans = 1 if isinstance(order, str) or combine == "sum" else len(order)
+    return scans * num_layers
+
+
+class Convolutions(Slot):
+    """Convolutions, each but the last with a GELU: what `MLP` and `Convolution` are, which differ in `kernel`.
+
+    As many hidden layers as the SpatialLSTM has recurrent ones, one behind the other, so that neither is far wider than
+    the LSTM: of one hidden layer, all the parameters of two scans would make the width of one.
 
     Args:
         channels: of the map.
@@ -37,29 +47,40 @@ class MLP(Slot):
         settings: of the SpatialLSTM that it stands for, as for all controls.
     """
 
+    kernel: int  # positions, the side of the kernel of every layer but the last, which is 1x1
+
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
         super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
-        budget = lstm_parameters(channels, map_stride, **settings)
-        width = max(1, round((budget - channels) / (2 * channels + 1)))
-        self.layers = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, channels, 1))
+        hidden = recurrent_layers(**settings)
+        width = self.width(channels, hidden, lstm_parameters(channels, map_stride, **settings))
+        layers: list[nn.Module] = []
+        for inputs in [channels, *[width] * (hidden - 1)]:
+            layers += [nn.Conv2d(inputs, width, self.kernel, padding=self.kernel // 2), nn.GELU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 1))
+
+    def width(self, channels: int, hidden: int, budget: int) -> int:
+        """Of so many hidden layers, so that all the parameters come to `budget`: a quadratic equation in the width."""
+        area = self.kernel**2
+        square = area * (hidden - 1)
+        linear = (area + 1) * channels + hidden
+        constant = budget - channels
+        return max(1, round(2 * constant / (linear + math.sqrt(linear**2 + 4 * square * constant))))
 
     def mix(self, pooled: Tensor) -> Tensor:
         result: Tensor = self.layers(pooled)
         return result
 
 
-class Convolution(Slot):
-    """A 3x3 convolution and a 1x1: capacity, and context from the nearest neighbours only."""
+class MLP(Convolutions):
+    """1x1 convolutions: capacity, and no context at all."""
 
-    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
-        super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
-        budget = lstm_parameters(channels, map_stride, **settings)
-        width = max(1, round((budget - channels) / (10 * channels + 1)))
-        self.layers = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, channels, 1))
+    kernel = 1
 
-    def mix(self, pooled: Tensor) -> Tensor:
-        result: Tensor = self.layers(pooled)
-        return result
+
+class Convolution(Convolutions):
+    """3x3 convolutions and a 1x1: capacity, and context from near by, one position further with each hidden layer."""
+
+    kernel = 3
 
 
 class Attention(Slot):
