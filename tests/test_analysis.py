@@ -14,10 +14,12 @@ from PIL import Image
 from segmentation.analysis import pictures, plots
 from segmentation.analysis.cells import WATCHERS, find_cells, find_pairs
 from segmentation.analysis.curves import draw_curves
+from segmentation.analysis.findings import judge
 from segmentation.analysis.gallery import draw_gallery, telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
+from segmentation.analysis.spans import draw_gains
 from segmentation.config import CONF
 from segmentation.errors import UserError
 from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
@@ -112,7 +114,7 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "<b>car</b>" not in text
     links = Links()
     links.feed(text)
-    assert len(links.found) == 5  # the icon, curves, what changed by kind of pixel and by image, and the gallery
+    assert len(links.found) == 6  # the icon, gains, curves, what changed by kind of pixel and by image, the gallery
     assert all(link.startswith("data:") for link in links.found)
     assert not re.search(r"https?://", text)
     assert (sweep / "report" / "pictures_none_zigzag.png").is_file()
@@ -235,6 +237,28 @@ def test_without_an_lstm_its_settings_make_no_other_network(tmp_path: Path) -> N
         "zigzag lstm.order=zigzag lstm.stride=8",
     ]
     assert [pair.base.label for pair in find_pairs(cells)] == ["none", "none"]
+
+
+def test_gains_of_all_pairs_in_one_picture(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for seed, right in enumerate([0.801, 0.81, 0.79]):
+        make_run(sweep / f"m{seed}", "mlp", seed, right)
+    found = judge(find_pairs(find_cells(find_runs(sweep)[0])))
+    accuracy, mean_iou = draw_gains(found).axes
+    names = [label.get_text() for label in accuracy.get_yticklabels()]
+    assert names == ["zigzag - none", "mlp - none", "zigzag - mlp"]
+    spans = [np.asarray(line.get_xdata(), float) for line in accuracy.lines]
+    assert spans[0] == pytest.approx([2 - 1.24207, 2 + 1.24207], abs=1e-4)
+    for axes, sure in ((accuracy, ["none", "none", "none"]), (mean_iou, ["full", "none", "full"])):  # one is corrected
+        assert [line.get_fillstyle() for line in axes.lines if line.get_marker() == "o"] == sure
+    assert spans[2] == pytest.approx([2.0, 1.5, 2.5])
+
+
+def test_one_seed_has_a_place_among_the_gains_but_no_interval(tmp_path: Path) -> None:
+    make_run(tmp_path / "n", "none", 0, 0.8)
+    make_run(tmp_path / "z", "zigzag", 0, 0.82)
+    axes = draw_gains(judge(find_pairs(find_cells(find_runs(tmp_path)[0])))).axes[0]
+    assert [line.get_marker() for line in axes.lines] == ["o", "|", "None"]  # mean, seed, zero
 
 
 def test_curves_stand_at_the_epochs_that_were_validated(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def write_report(
         findings_header=ablation.FINDINGS,
         findings=ablation.finding_rows(found),
         costs_header=expense.HEADER,
+        gains=report.gains(found),
         sections=sections,
         pairs=report.where(pairs, sample_of),
         segmented=[

@@ -17,6 +17,7 @@ from segmentation.analysis.expense import Bench
 from segmentation.analysis.findings import Finding
 from segmentation.analysis.gallery import draw_gallery
 from segmentation.analysis.scan_drawings import draw_scan
+from segmentation.analysis.spans import draw_gains
 from segmentation.analysis.tally import SampleOf
 from segmentation.analysis.where import Where, as_rows, comparable, examine
 from segmentation.errors import UserError
@@ -46,6 +47,14 @@ class Report:
         path = self.target / f"{file_name(name)}.png"
         plots.save(figure, path)
         return inline(path, caption)
+
+    def gains(self, found: Sequence[Finding]) -> dict[str, str] | None:
+        """All pairs in one picture; None where there are none."""
+        caption = (
+            "What the first network gains over the second: mean, 95 % interval over seeds, and each seed. Filled where "
+            "it is more than chance: pixel accuracy corrected for the number of pairs, mean IoU by its interval alone."
+        )
+        return self.picture(draw_gains(found), "gains", caption) if found else None
 
     def backbone(self, name: str, cells: Sequence[Cell], found: Sequence[Finding], measure: Measure | None) -> Section:
         """All that stands under one backbone's name: table, curves, costs, and how far its networks see."""

@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segmentation.analysis.plots import words
+from segmentation.analysis.spans import Span, draw_spans
 from segmentation.analysis.where import Change, Where
 
-SEED, MEAN, UNSURE = "#8c959f", "#0969da", "#57606a"
 GAINED, LOST = "#2ea043", "#cf222e"
 
 
@@ -34,20 +33,17 @@ def draw_changes(where: Where) -> Figure:
 
 def draw_panel(axes: Axes, title: str, changed: Sequence[Change]) -> None:
     """A line for each band, from the top."""
-    for position, change in enumerate(changed):
-        sure = change.stands_out
-        colour = MEAN if sure else UNSURE
-        axes.plot([100 * change.images.low, 100 * change.images.high], [position] * 2, color=colour, linewidth=1.6)
-        axes.plot(100 * change.mean, position, "o", color=colour, markersize=5.5, fillstyle="full" if sure else "none")
-        axes.plot(100 * np.array(change.seeds), [position] * len(change.seeds), "|", color=SEED, markersize=9)
-    axes.axvline(0, color="#24292f", linewidth=0.8)
-    axes.set_yticks(range(len(changed)), [words(f"{one.name}  ({percent(one.share)})") for one in changed])
-    axes.tick_params(axis="y", length=0, labelsize=8.5)
-    axes.tick_params(axis="x", labelsize=8.5)
-    axes.set_title(words(title), loc="left", fontweight="bold", fontsize=10)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis="x", color="#d8dee4", linewidth=0.6)
-    axes.set_axisbelow(True)
+    spans = [
+        Span(
+            f"{one.name}  ({percent(one.share)})",
+            one.mean,
+            (one.images.low, one.images.high),
+            one.seeds,
+            one.stands_out,
+        )
+        for one in changed
+    ]
+    draw_spans(axes, title, spans)
 
 
 def draw_images(where: Where) -> Figure:
