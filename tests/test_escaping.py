@@ -184,6 +184,11 @@ def is_plain(text: str) -> bool:
 OBEYING = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202egnp \udcff"
 
 
+def test_what_a_terminal_obeys_is_spelt_out_in_markdown_too() -> None:
+    """It is read with `cat` as often as in a browser."""
+    assert as_text("a\x1b[2Jb") == r"a\\x1b[2Jb"
+
+
 def test_what_a_terminal_obeys_is_spelt_out() -> None:
     assert printable(OBEYING) == "\\x1b[31mred\\x1b]0;title\\x07 \\x9b2J \\u202egnp \\udcff"
     assert printable("日本 é <b> \\x") == "日本 é <b> \\x"

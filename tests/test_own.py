@@ -1,6 +1,7 @@
 """A network's own settings: the best of those tried, for each network the same ones; the rest is passed over."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from segmentation import report
 from segmentation.analysis.cells import find_cells, find_pairs
+from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
 from segmentation.analysis.settings import without
 from segmentation.errors import UserError
@@ -72,6 +74,15 @@ def test_the_report_says_what_was_chosen_and_on_what(
         file.write_text(file.read_text().replace('"test"', '"val"'))
     report.main()
     assert "flatters" in capsys.readouterr().out
+
+
+def test_a_choice_without_a_pair_is_said_too(sweep: Path) -> None:
+    for folder in [file.parent for file in sweep.rglob("metrics.json")]:
+        if "lstm=zigzag" in (folder / ".hydra" / "overrides.yaml").read_text():
+            shutil.rmtree(folder)
+    text = " ".join(write_report(sweep, None, own=["optimizer.lr"]).read_text().split())
+    assert "no pair to compare" in text
+    assert "none optimizer.lr=0.01 (of 0.001, 0.01, 0.1)" in text
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
         text.write(f"## {as_text(backbone)}\n\n{markdown(HEADER, table_rows(members, findings))}\n")
     if findings:
         text.write(f"## Differences\n\n{markdown(FINDINGS, finding_rows(findings))}\n")
-    text.write("".join(f"{as_text(line)}\n\n" for line in sentences(findings)))
+    text.write("".join(f"{as_text(line)}\n\n" for line in sentences(cells, findings)))
     write_text(folder / "ablation.md", text.getvalue())
     with whole(folder / "ablation.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -138,14 +138,14 @@ def write_tables(folder: Path, cells: Sequence[Cell], findings: Sequence[Finding
     write_text(folder / "ablation.json", json.dumps([as_row(finding) for finding in findings], indent=2) + "\n")
 
 
-def sentences(findings: Sequence[Finding]) -> list[str]:
+def sentences(cells: Sequence[Cell], findings: Sequence[Finding]) -> list[str]:
     """What the report says, in words."""
     folds = [text for finding in findings if (text := folds_sentence(finding))]
     return [
         *(sentence(finding) for finding in findings),
         *context_or_capacity(findings),
         *folds,
-        *own_sentence(findings),
+        *own_sentence(cells),
     ]
 
 
@@ -165,7 +165,7 @@ def print_tables(cells: Sequence[Cell], findings: Sequence[Finding]) -> None:
         compared = [row for row in rows if row[DIFFERENCES[0]]]
         if compared:
             print_columns(console, "paired difference, in points", compared, DIFFERENCES)
-    for text in sentences(findings):
+    for text in sentences(cells, findings):
         console.print(printable(text), highlight=False)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmentation.analysis.bootstrap import Spread, Units, find_units, image_bootstrap
-from segmentation.analysis.cells import Pair
+from segmentation.analysis.cells import Cell, Pair
 from segmentation.analysis.own import monitor_of
 from segmentation.analysis.statistics import (
     ALPHA,
@@ -146,9 +146,8 @@ def folds_sentence(finding: Finding) -> str:
     )
 
 
-def own_sentence(findings: Sequence[Finding]) -> list[str]:
-    """What each network has of its own, and by what it was chosen; nothing where all have the same."""
-    cells = {cell.label: cell for finding in findings for cell in (finding.pair.base, finding.pair.other)}.values()
+def own_sentence(cells: Sequence[Cell]) -> list[str]:
+    """What each network has of its own, and by what it was chosen; nothing where there is no such setting."""
     named = ", ".join(f"{cell.label} {cell.own}" for cell in cells if cell.own)
     if not named:
         return []

@@ -59,7 +59,7 @@ def write_report(
         held_out=is_held_out(runs[0]),
         num_deals=len({part_of(member).deal for member in runs[0].members}),
         unfinished=[path.relative_to(folder) for path in unfinished],
-        sentences=ablation.sentences(found),
+        sentences=ablation.sentences(cells, found),
         notes=[text for finding in found for say in (images_sentence, folds_sentence) if (text := say(finding))],
         header=ablation.HEADER,
         findings_header=ablation.FINDINGS,
