@@ -1,6 +1,7 @@
 """Scores against counting by hand, paired statistics against worked examples, and the report of a made-up sweep."""
 
 import csv
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ from segmentation.analysis.gallery import draw_gallery, telling_images
 from segmentation.analysis.metrics import scores
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
-from segmentation.analysis.spans import draw_gains
+from segmentation.analysis.spans import MEAN, draw_gains
 from segmentation.config import CONF
 from segmentation.errors import UserError
 from tests.made_up import CLASSES, COLOURS, make_run, make_sweep
@@ -216,6 +217,13 @@ def test_classes_without_colours_have_pictures(tmp_path: Path) -> None:
     assert figure.axes
 
 
+def test_networks_of_two_releases_are_no_one_cell(tmp_path: Path) -> None:
+    make_run(tmp_path / "old", "mlp", 0, 0.8)
+    make_run(tmp_path / "new", "mlp", 1, 0.8, parameters=700_000)
+    with pytest.raises(UserError, match=r"new has a network of 700000 parameters, .*old of 11000000"):
+        find_cells(find_runs(tmp_path)[0])
+
+
 def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "a", "none", 0, 0.8)
     make_run(tmp_path / "b", "none", 0, 0.8)
@@ -248,17 +256,30 @@ def test_gains_of_all_pairs_in_one_picture(tmp_path: Path) -> None:
     names = [label.get_text() for label in accuracy.get_yticklabels()]
     assert names == ["zigzag - none", "mlp - none", "zigzag - mlp"]
     spans = [np.asarray(line.get_xdata(), float) for line in accuracy.lines]
-    assert spans[0] == pytest.approx([2 - 1.24207, 2 + 1.24207], abs=1e-4)
-    for axes, sure in ((accuracy, ["none", "none", "none"]), (mean_iou, ["full", "none", "full"])):  # one is corrected
-        assert [line.get_fillstyle() for line in axes.lines if line.get_marker() == "o"] == sure
-    assert spans[2] == pytest.approx([2.0, 1.5, 2.5])
+    assert spans[1] == pytest.approx([2 - 1.24207, 2 + 1.24207], abs=1e-4)
+    for axes in (accuracy, mean_iou):  # p is 0.02 in both before its correction for three pairs
+        assert [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"] == ["white"] * 3
+    alone = draw_gains(found[:1]).axes[0]
+    assert [line.get_markerfacecolor() for line in alone.lines if line.get_marker() == "o"] == [MEAN]
+    assert spans[0] == pytest.approx([2.0, 1.5, 2.5])
+
+
+@pytest.mark.parametrize("setting", [" optimizer.weight_decay=0.0123456789" * 4, "x" * 150], ids=["words", "one word"])
+def test_long_names_leave_the_gains_their_room(setting: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for name, lstm in (("n", "none"), ("z", "zigzag")):
+        make_run(tmp_path / name, lstm, 0, 0.8)
+    cells = [dataclasses.replace(cell, label=cell.label + setting) for cell in find_cells(find_runs(tmp_path)[0])]
+    figure = draw_gains(judge(find_pairs(cells)))
+    plots.save(figure, tmp_path / "gains.png")
+    assert not recwarn.list
+    assert min(axes.get_position().width for axes in figure.axes) > 0.2
 
 
 def test_one_seed_has_a_place_among_the_gains_but_no_interval(tmp_path: Path) -> None:
     make_run(tmp_path / "n", "none", 0, 0.8)
     make_run(tmp_path / "z", "zigzag", 0, 0.82)
     axes = draw_gains(judge(find_pairs(find_cells(find_runs(tmp_path)[0])))).axes[0]
-    assert [line.get_marker() for line in axes.lines] == ["o", "|", "None"]  # mean, seed, zero
+    assert [line.get_marker() for line in axes.lines] == ["|", "o", "None"]  # seed, mean, zero
 
 
 def test_curves_stand_at_the_epochs_that_were_validated(tmp_path: Path) -> None:

@@ -58,11 +58,18 @@ def test_fewer_maps_cost_no_stage_that_nothing_reads(name: str) -> None:
     image = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(network.backbone.eval()(image)[-1], whole(image)[-1])
     assert all(parameter.requires_grad for parameter in network.parameters())
+    assert len(network.backbone(image)) == 3  # the image is the first of them
     full = build_network(model(name), 5)
     assert all(parameter.requires_grad for parameter in full.parameters())
     assert (
         sum(p.numel() for p in network.backbone.parameters()) < sum(p.numel() for p in full.backbone.parameters()) / 4
     )
+
+
+def test_the_stem_alone_is_a_backbone() -> None:
+    network = build_network(model("mobilenetv3_small_050", backbone__args={"depth": 1}), 5)
+    assert network(torch.rand(1, 3, 32, 32)).shape == (1, 5, 32, 32)
+    assert not list(network.backbone.get_submodule("model.blocks").children())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -46,12 +46,12 @@ SETTINGS: list[dict[str, Any]] = [
 HIDDEN: list[tuple[dict[str, Any], int]] = [
     ({"order": ["rows", "columns"]}, 2),
     ({"num_layers": 3}, 3),
-    ({"order": ["rows", "columns"], "combine": "sum"}, 1),
+    ({"order": ["rows", "columns"], "residual": False}, 2),
 ]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("channels", [64, 128, 320, 512, 2048])
+@pytest.mark.parametrize("channels", [24, 40, 64, 128, 320, 512, 2048])
 @pytest.mark.parametrize("name", MATCHED)
 def test_as_many_parameters_as_the_lstm(name: str, channels: int, settings: dict[str, Any]) -> None:
     with torch.device("meta"):
@@ -102,7 +102,6 @@ def test_what_each_control_sees() -> None:
 
 @pytest.mark.parametrize(("changes", "hidden"), HIDDEN, ids=str)
 def test_as_many_hidden_layers_as_the_lstm_has(changes: dict[str, Any], hidden: int) -> None:
-    """Or else two scans' parameters in one layer are a width of thousands, which no one would call a fair rival."""
     for name in ("mlp", "conv"):
         module = build(name, **changes)
         convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
@@ -110,6 +109,16 @@ def test_as_many_hidden_layers_as_the_lstm_has(changes: dict[str, Any], hidden: 
         assert len({layer.out_channels for layer in convolutions[:-1]}) == 1
     assert influence(build("conv", **changes), 3, 3).sum() == (2 * hidden + 1) ** 2
     assert influence(build("mlp", **changes), 3, 3).nonzero().tolist() == [[3, 3]]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("channels", [8, 24, 128])
+@pytest.mark.parametrize("name", MATCHED)
+def test_none_is_far_wider_than_the_lstm(name: str, channels: int, settings: dict[str, Any]) -> None:
+    """All the parameters of two scans in one layer behind a narrow map are a width of thousands: no fair rival."""
+    module = build(name, channels, **settings)
+    lstm = settings.get("hidden_size", 128) * (2 if settings.get("bidirectional", True) else 1)
+    assert max(parameter.shape[0] for parameter in module.parameters()) <= (3 if name == "attention" else 1) * 4 * lstm
 
 
 def test_attention_knows_where_a_position_is() -> None:

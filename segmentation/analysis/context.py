@@ -10,7 +10,7 @@ MATCHED = 0.9, 1.1  # shares of the LSTM's parameters with which a control tells
 # What a control still has of what the LSTM has.
 LEFT = {
     "mlp": "no context",
-    "conv": "the nearest neighbours only",
+    "conv": "context from near by",
     "attention": "context in no order",
     "shuffle": "context in a random order",
     "frozen": "random, unlearnt context",

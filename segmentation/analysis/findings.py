@@ -187,19 +187,12 @@ def as_row(finding: Finding) -> dict[str, Any]:
 
     pair = finding.pair
     row: dict[str, Any] = {"base": pair.base.label, "other": pair.other.label, "differs_in": pair.group}
-    row |= {
-        "seeds": pair.seeds,
-        "num_seeds": len(pair.seeds),
-        "unit": "seed, its folds pooled" if pair.num_folds else "seed",
-    }
+    row |= {"seeds": pair.seeds, "num_seeds": len(pair.seeds)}
+    row |= {"unit": "seed, its folds pooled" if pair.num_folds else "seed"}
     row |= {"own": {cell.label: dict(cell.own.best.own) for cell in (pair.base, pair.other) if cell.own}}
     row |= {"metric": PRIMARY, **figures(PRIMARY)}
-    row |= {
-        "holm_p": finding.decision.adjusted_p,
-        "comparisons": finding.decision.family,
-        "claimed": finding.claimed,
-        "alpha": ALPHA,
-    }
+    row |= {"holm_p": finding.decision.adjusted_p, "comparisons": finding.decision.family}
+    row |= {"claimed": finding.claimed, "alpha": ALPHA}
     low, high = finding.decision.corrected.low, finding.decision.corrected.high
     row |= {"corrected_interval": None if low is None else [low, high], "seeds_needed": finding.needed}
     return row | {metric: figures(metric) for metric in METRICS[1:]}

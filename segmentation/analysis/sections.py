@@ -51,8 +51,8 @@ class Report:
     def gains(self, found: Sequence[Finding]) -> dict[str, str] | None:
         """All pairs in one picture; None where there are none."""
         caption = (
-            "What the first network gains over the second: mean, 95 % interval over seeds, and each seed. Filled where "
-            "it is more than chance: pixel accuracy corrected for the number of pairs, mean IoU by its interval alone."
+            "What the first network gains over the second: each seed, their mean, and its 95 % interval. Filled where "
+            "it is more than chance, corrected for the number of pairs in either panel."
         )
         return self.picture(draw_gains(found), "gains", caption) if found else None
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from segmentation.models.slot import Slot, count_parameters
 from segmentation.models.spatial_lstm import SpatialLSTM
 
+WIDEST = 4  # times the LSTM's width that a convolution of a control may have, as a transformer's MLP its tokens'
 HEAD_WIDTH = 32  # channels of an attention head, as nearly as the width divides
 
 
@@ -38,8 +39,8 @@ def recurrent_layers(order: str | Sequence[str], combine: str, num_layers: int, 
 class Convolutions(Slot):
     """Convolutions, each but the last with a GELU: what `MLP` and `Convolution` are, which differ in `kernel`.
 
-    As many hidden layers as the SpatialLSTM has recurrent ones, one behind the other, so that neither is far wider than
-    the LSTM: of one hidden layer, all the parameters of two scans would make the width of one.
+    As many hidden layers as the SpatialLSTM has recurrent ones, one behind the other, and more where they would be more
+    than `WIDEST` times as wide as its: behind a narrow map, all its parameters in one layer are a width of thousands.
 
     Args:
         channels: of the map.
@@ -51,8 +52,11 @@ class Convolutions(Slot):
 
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
         super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
+        budget = lstm_parameters(channels, map_stride, **settings)
+        widest = WIDEST * settings["hidden_size"] * (1 + settings["bidirectional"])
         hidden = recurrent_layers(**settings)
-        width = self.width(channels, hidden, lstm_parameters(channels, map_stride, **settings))
+        while (width := self.width(channels, hidden, budget)) > widest:
+            hidden += 1
         layers: list[nn.Module] = []
         for inputs in [channels, *[width] * (hidden - 1)]:
             layers += [nn.Conv2d(inputs, width, self.kernel, padding=self.kernel // 2), nn.GELU()]
@@ -61,10 +65,7 @@ class Convolutions(Slot):
     def width(self, channels: int, hidden: int, budget: int) -> int:
         """Of so many hidden layers, so that all the parameters come to `budget`: a quadratic equation in the width."""
         area = self.kernel**2
-        square = area * (hidden - 1)
-        linear = (area + 1) * channels + hidden
-        constant = budget - channels
-        return max(1, round(2 * constant / (linear + math.sqrt(linear**2 + 4 * square * constant))))
+        return positive_root(area * (hidden - 1), (area + 1) * channels + hidden, budget - channels)
 
     def mix(self, pooled: Tensor) -> Tensor:
         result: Tensor = self.layers(pooled)
@@ -86,30 +87,34 @@ class Convolution(Convolutions):
 class Attention(Slot):
     """Self-attention over all positions (Vaswani et al., 2017): context from everywhere, in no order.
 
-    Positions are told by fixed sines and cosines of their row and column, which cost no parameters.
+    Positions are told by fixed sines and cosines of their row and column, which cost no parameters. Like the LSTM it
+    brings the map to a width of its own, and back.
     """
 
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
         super().__init__(map_stride, stride=settings["stride"], residual=settings["residual"])
         budget = lstm_parameters(channels, map_stride, **settings)
-        width = max(1, round((budget - 3 * channels) / (4 * channels + 3)))
-        if width >= 160:  # a multiple of 8 has many divisors, and is less than 2.5 % away
+        width = positive_root(4, 2 * channels + 7, budget - channels)
+        if width >= 160:  # a multiple of 8 has many divisors, and is less than 5 % of the parameters away
             width = 8 * round(width / 8)
         self.heads = heads_of(width)
-        self.norm = nn.LayerNorm(channels)
-        self.queries_keys_values = nn.Linear(channels, 3 * width)
+        self.embedding = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.mixing = nn.Linear(width, width)
         self.projection = nn.Linear(width, channels)
 
     def mix(self, pooled: Tensor) -> Tensor:
         batch, channels, height, width = pooled.shape
-        positions = encode_positions(height, width, channels, pooled.device).to(pooled.dtype)
-        tokens = self.norm(pooled.flatten(2).transpose(1, 2)) + positions.flatten(1).T
+        embedded = self.embedding(pooled.flatten(2).transpose(1, 2))
+        positions = encode_positions(height, width, embedded.shape[-1], pooled.device).to(embedded.dtype)
+        tokens = embedded + positions.flatten(1).T
         queries, keys, values = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.queries_keys_values(tokens).chunk(3, -1)
+            for part in self.queries_keys_values(self.norm(tokens)).chunk(3, -1)
         )
         attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
-        result: Tensor = self.projection(attended)
+        result: Tensor = self.projection(tokens + self.mixing(attended))
         return result.transpose(1, 2).reshape(batch, channels, height, width)
 
 
@@ -122,6 +127,11 @@ class Frozen(SpatialLSTM):
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
         super().__init__(channels, map_stride, **settings)
         self.scans.requires_grad_(False)
+
+
+def positive_root(square: float, linear: float, constant: float) -> int:
+    """The whole number from 1 up that is nearest to where `square` x^2 + `linear` x reaches `constant`."""
+    return max(1, round(2 * constant / (linear + math.sqrt(linear**2 + 4 * square * constant))))
 
 
 def heads_of(width: int) -> int:

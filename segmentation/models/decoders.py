@@ -122,6 +122,7 @@ def build_features(
             _convert_="all",
             **keywords,
         )
+        drop_unread_stages(model.encoder)
         if backbone.get("checkpointing"):  # saved models do not say: it is a matter of training
             checkpoint_gradients(model.encoder, name)
         width, stride, minimum = probe(model.encoder, model.decoder, channels)
@@ -159,7 +160,7 @@ def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, 
     """Channels and stride of the decoder's map, and the shortest side it can take: found by trying, not by a table.
 
     Parameters that the map does not depend on (stages behind the last map that the decoder reads) are frozen: no
-    gradient ever reaches them, and data-parallel training would wait for it. Where they can be left out they are.
+    gradient ever reaches them, and data-parallel training would wait for it.
     """
     training = backbone.training, decoder.training
     backbone.eval()
@@ -179,16 +180,15 @@ def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, 
     for parameter in itertools.chain(backbone.parameters(), decoder.parameters()):
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
-    drop_unread_stages(backbone)
     return features.shape[1], math.ceil(side / features.shape[-1]), side
 
 
-def drop_unread_stages(backbone: nn.Module) -> None:
-    """Cut the stages behind the last map off timm's EfficientNets and MobileNets, which would compute and discard them.
+def drop_unread_stages(encoder: nn.Module) -> None:
+    """Cut the stages behind the last map off timm's EfficientNets and MobileNets: they are computed and discarded.
 
-    timm cuts most of its other networks itself when it is asked for fewer maps (`backbone.args.depth`).
+    Most of timm's other networks leave them out themselves where fewer maps are asked for (`backbone.args.depth`, or by
+    a decoder that reads fewer).
     """
-    model = getattr(backbone, "model", None)
-    if isinstance(model, EfficientNetFeatures | MobileNetV3Features):
-        while not any(parameter.requires_grad for parameter in model.blocks[-1].parameters()):
-            del model.blocks[-1]
+    model = getattr(encoder, "model", None)
+    if isinstance(model, EfficientNetFeatures | MobileNetV3Features) and model.feature_hooks is None:
+        model.blocks = model.blocks[: max(info["stage"] for info in model.feature_info.get_dicts())]
