@@ -122,6 +122,13 @@ def test_report_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "zigzag" in capsys.readouterr().out
 
 
+def test_a_small_p_is_not_zero(tmp_path: Path) -> None:
+    for seed in range(5):
+        make_run(tmp_path / f"n{seed}", "none", seed, 0.8)
+        make_run(tmp_path / f"z{seed}", "zigzag", seed, 0.9 + seed / 10_000)
+    assert "more than chance (p &lt; 0.001)" in write_report(tmp_path, None).read_text()
+
+
 def test_report_without_masks_says_so(tmp_path: Path) -> None:
     assert (
         "Left out: where the networks differ: the images and masks of the test split are not there"

@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from segmentation.analysis.cells import find_cells, find_pairs
-from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_latency
+from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_latency, in_thousands
 from segmentation.analysis.findings import judge
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
@@ -76,6 +76,10 @@ def test_points_per_millisecond(tmp_path: Path) -> None:
         bench = Bench("x", {"none": base, "zigzag": other})
         rows = expense_rows(cells, judge(find_pairs(cells)), bench)
         assert [row[-1] for row in rows] == ["", wanted]
+
+
+def test_small_networks_have_parameters_too() -> None:
+    assert [in_thousands(count) for count in (11_000_000, 559_128, 16_067)] == ["11.00 M", "0.56 M", "16.1 k"]
 
 
 def test_a_report_measures_the_networks_of_its_runs(tiny: Compose, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.context import context_or_capacity
+from segmentation.analysis.expense import in_thousands
 from segmentation.analysis.findings import (
     METRICS,
     NAMES,
@@ -48,7 +49,7 @@ def table_rows(cells: Sequence[Cell], findings: Sequence[Finding]) -> list[list[
                 cell.label,
                 str(len(cell.runs)),
                 *(percent(cell.values(metric)) for metric in METRICS),
-                f"{parameters / 1e6:.2f} M" if parameters else "",
+                in_thousands(parameters) if parameters else "",
                 duration(seconds) if seconds else "",
                 *differences,
             ]

@@ -111,10 +111,10 @@ def sentence(finding: Finding) -> str:
 
 def corrected_by(finding: Finding) -> str:
     """How the p value came about, where more than one pair was tested."""
-    if finding.decision.adjusted_p is None:
+    if (p := finding.decision.adjusted_p) is None:
         return ""
     how = f", corrected for {finding.decision.family} comparisons" if finding.decision.family > 1 else ""
-    return f" (p = {finding.decision.adjusted_p:.3f}{how})"
+    return f" (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'}{how})"
 
 
 def images_sentence(finding: Finding) -> str:
