@@ -15,6 +15,7 @@ TARGETS = {
     "none": "segmentation.models.controls.identity",
     "mlp": "segmentation.models.controls.MLP",
     "conv": "segmentation.models.controls.Convolution",
+    "frozen": "segmentation.models.controls.Frozen",
 }
 
 

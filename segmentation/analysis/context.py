@@ -1,6 +1,6 @@
 """Context or capacity? What the controls say of an LSTM's gain, in a sentence built from the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from segmentation.analysis.cells import Cell
@@ -15,6 +15,9 @@ LEFT = {
     "shuffle": "context in a random order",
     "frozen": "random, unlearnt context",
 }
+
+# What only these controls can tell of a gain.
+QUESTIONS = {"frozen": "learnt", "shuffle": "in this order"}
 
 
 class Contest(NamedTuple):
@@ -82,7 +85,7 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
         if names
     ]
     if ahead and not level and not behind:
-        conclusion = "so its gain is context, learnt in this order, and not capacity"
+        conclusion = f"so its gain is {explanation(ahead)}"
     elif "mlp" in ahead:
         conclusion = "so capacity alone does not explain its gain, but neither is its scan needed for it"
     elif ahead:
@@ -90,6 +93,16 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
     else:
         conclusion = "so capacity explains its gain as well as context does"
     return f"It is {', '.join(parts)}, {conclusion}."
+
+
+def explanation(ahead: Collection[str]) -> str:
+    """What an LSTM has that all of its controls lack, as far as those that were trained tell."""
+    parts = ["context from further away" if "conv" in ahead else "context"]
+    parts += [word for name, word in QUESTIONS.items() if name in ahead]
+    untold = [word for name, word in QUESTIONS.items() if name not in ahead]
+    asked = [f"lstm={name}" for name in QUESTIONS if name not in ahead]
+    rest = f"; whether it must be {' and '.join(untold)}, {' and '.join(asked)} would tell" if untold else ""
+    return f"{', '.join(parts)}, and not capacity{rest}"
 
 
 def ratio(control: Cell, lstm: Cell) -> float | None:
