@@ -130,8 +130,7 @@ def seeds_needed(mean: float, spread: float, alpha: float = ALPHA, power: float 
     effect = abs(mean) / spread
     for count in range(2, MOST_SEEDS + 1):
         threshold = stats.t.isf(alpha / 2, count - 1)
-        shift = effect * math.sqrt(count)
-        if stats.nct.sf(threshold, count - 1, shift) + stats.nct.cdf(-threshold, count - 1, shift) >= power:
+        if stats.nct.sf(threshold, count - 1, effect * math.sqrt(count)) >= power:  # in its own direction
             return count
     return None
 
