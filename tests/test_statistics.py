@@ -63,7 +63,7 @@ def test_seeds_needed_as_in_tables_of_power() -> None:
     assert [seeds_needed(effect, 1) for effect in (1.0, -0.5, 0.2)] == [10, 34, 199]
     assert seeds_needed(0.001, 1) is None
     assert seeds_needed(0.0, 1) is None
-    # By numerical integration 2 pairs have a power of 0.20 and 0.46, 3 of 0.98 and 1; scipy's other tail is not a number.
+    # By numerical integration 2 pairs have powers of 0.20 and 0.46, 3 of 0.98 and 1; scipy's other tail is no number.
     assert [seeds_needed(effect, 1, alpha=0.01) for effect in (11.67, 27.34)] == [3, 3]
 
 
