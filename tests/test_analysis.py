@@ -289,6 +289,19 @@ def test_one_seed_has_a_place_among_the_gains_but_no_interval(tmp_path: Path) ->
     assert [line.get_marker() for line in axes.lines] == ["|", "o", "None"]  # seed, mean, zero
 
 
+@pytest.mark.parametrize(
+    ("setting", "columns"), [("", 2), (" backbone.args.depth=2 lstm.stride=4 optimizer.lr=0.01", 1)]
+)
+def test_long_names_have_a_whole_legend(setting: str, columns: int, tmp_path: Path) -> None:
+    cells = find_cells(find_runs(make_sweep(tmp_path))[0])
+    figure = draw_curves([dataclasses.replace(cell, label=cell.label + setting) for cell in cells])
+    figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 > 0
+    assert extent.x1 < figure.bbox.x1
+    assert len({round(text.get_window_extent().x0) for text in figure.legends[0].get_texts()}) == columns
+
+
 def test_curves_stand_at_the_epochs_that_were_validated(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path)
     for file in sweep.rglob("history.json"):

@@ -37,5 +37,5 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         plots.tidy(axes)
     if figure.axes[0].lines:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        plots.legend_below(figure, figure.axes[0], columns=3)
     return figure

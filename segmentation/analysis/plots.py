@@ -15,6 +15,7 @@ from segmentation.analysis.pictures import Colours, Labels, Pixels, changes, col
 from segmentation.whole import whole
 
 TRAIN, VALIDATION = "#8c959f", "#0969da"
+LETTERS_AN_INCH, HANDLE = 12, 8  # of a legend; letters that a line's sample and the room beside it take
 Row = Mapping[str, float]
 
 
@@ -36,6 +37,15 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d8dee4", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int, size: str = "medium") -> None:
+    """What the lines of some axes are, in fewer columns where long names would not fit beside each other."""
+    lines, labels = axes.get_legend_handles_labels()
+    longest = max((len(label) for label in labels), default=0) + HANDLE
+    fitting = max(1, int(LETTERS_AN_INCH * figure.get_figwidth()) // longest)
+    columns = min(columns, fitting)
+    figure.legend(lines, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
 
 
 def curves(history: Sequence[Row]) -> Figure:

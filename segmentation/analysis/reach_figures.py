@@ -94,8 +94,7 @@ def draw_falloff(reaches: Sequence[Reach], shades: Sequence[str], unscanned: str
         axes.set_yscale("log")
         plots.tidy(axes)
     plane.set_ylabel("mean influence")
-    lines, labels = plane.get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    plots.legend_below(figure, plane, columns=4, size="small")
     return figure
 
 
