@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from segmentation.analysis.cells import find_cells, find_pairs
-from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_latency, in_thousands
+from segmentation.analysis.expense import Bench, Expense, expense_rows, extra_latency, short_count
 from segmentation.analysis.findings import judge
 from segmentation.analysis.page import write_report
 from segmentation.analysis.runs import find_runs
@@ -79,7 +79,7 @@ def test_points_per_millisecond(tmp_path: Path) -> None:
 
 
 def test_small_networks_have_parameters_too() -> None:
-    assert [in_thousands(count) for count in (11_000_000, 559_128, 16_067)] == ["11.00 M", "0.56 M", "16.1 k"]
+    assert [short_count(count) for count in (11_000_000, 559_128, 16_067)] == ["11.00 M", "0.56 M", "16.1 k"]
 
 
 def test_a_report_measures_the_networks_of_its_runs(tiny: Compose, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from segmentation.analysis.cells import Cell
 from segmentation.analysis.context import context_or_capacity
-from segmentation.analysis.expense import in_thousands
+from segmentation.analysis.expense import short_count
 from segmentation.analysis.findings import (
     METRICS,
     NAMES,
@@ -24,7 +24,7 @@ from segmentation.analysis.findings import (
     points,
     sentence,
 )
-from segmentation.analysis.statistics import Difference, mean_and_spread
+from segmentation.analysis.statistics import Difference, mean_and_spread, probability
 from segmentation.markdown import as_text
 from segmentation.printable import printable
 from segmentation.whole import whole, write_text
@@ -49,7 +49,7 @@ def table_rows(cells: Sequence[Cell], findings: Sequence[Finding]) -> list[list[
                 cell.label,
                 str(len(cell.runs)),
                 *(percent(cell.values(metric)) for metric in METRICS),
-                in_thousands(parameters) if parameters else "",
+                short_count(parameters) if parameters else "",
                 duration(seconds) if seconds else "",
                 *differences,
             ]
@@ -98,11 +98,6 @@ def with_interval(result: Difference) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """The ends of an interval of fractions, in percentage points."""
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
-
-
-def probability(value: float | None) -> str:
-    """A p value."""
-    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:

@@ -103,20 +103,22 @@ def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
     cells = []
     for label, choice in zip(labels, choices, strict=True):
         ordered = sorted(choice.best.runs, key=lambda run: run.seed)
-        check_parameters(ordered)
-        for first, second in itertools.pairwise(ordered):
-            if first.seed == second.seed:
-                both = f"{first.folder} and {second.folder}"
-                raise UserError(f"{both}: the same configuration and seed; keep one of them")
+        check_cell(ordered)
         cells.append(Cell(label, choice.settings, ordered[0].choices, ordered, choice if own else None))
     return sorted(cells, key=lambda cell: (ROLES.index(cell.role), cell.label))
 
 
-def check_parameters(runs: Sequence[Run]) -> None:
-    """Raise a UserError unless the runs of a cell are of one network, which another release may build otherwise."""
-    for run in runs[1:]:
-        if (its := run.metrics.get("parameters")) != (first := runs[0].metrics.get("parameters")):
-            both = f"{run.folder} has a network of {its} parameters, {runs[0].folder} of {first}"
+def check_cell(runs: Sequence[Run]) -> None:
+    """Raise a UserError unless the runs, by seed, are one network each time, which another release may build otherwise,
+    and every seed is there once.
+    """
+    for first, second in itertools.pairwise(runs):
+        if first.seed == second.seed:
+            both = f"{first.folder} and {second.folder}"
+            raise UserError(f"{both}: the same configuration and seed; keep one of them")
+        usual, its = (run.metrics.get("parameters") for run in (first, second))
+        if its != usual:
+            both = f"{second.folder} has a network of {its} parameters, {first.folder} of {usual}"
             raise UserError(f"{both}, both configured alike: releases build it differently; train them anew with one")
 
 
@@ -192,7 +194,7 @@ def find_pairs(cells: Sequence[Cell]) -> list[Pair]:
             groups = [key for key in base.settings if base.settings[key] != other.settings.get(key)]
             if len(groups) == 1:
                 pairs.append(Pair(groups[0], base, other))
-    wanted = (("none", "lstm"), ("none", "control"), ("control", "lstm"))
+    wanted = [("none", "lstm"), ("none", "control"), ("control", "lstm")]
     against = [pair for pair in pairs if pair.group == "lstm" and (pair.base.role, pair.other.role) in wanted]
     if against:
         return sorted(against, key=lambda pair: wanted.index((pair.base.role, pair.other.role)))

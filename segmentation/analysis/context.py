@@ -15,7 +15,6 @@ LEFT = {
     "shuffle": "context in a random order",
     "frozen": "random, unlearnt context",
 }
-
 # What only these controls can tell of a gain.
 QUESTIONS = {"frozen": "learnt", "shuffle": "in this order"}
 
@@ -97,12 +96,12 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
 
 def explanation(ahead: Collection[str]) -> str:
     """What an LSTM has that all of its controls lack, as far as those that were trained tell."""
-    parts = ["context from further away" if "conv" in ahead else "context"]
-    parts += [word for name, word in QUESTIONS.items() if name in ahead]
-    untold = [word for name, word in QUESTIONS.items() if name not in ahead]
-    asked = [f"lstm={name}" for name in QUESTIONS if name not in ahead]
-    rest = f"; whether it must be {' and '.join(untold)}, {' and '.join(asked)} would tell" if untold else ""
-    return f"{', '.join(parts)}, and not capacity{rest}"
+    told = [word for name, word in QUESTIONS.items() if name in ahead]
+    untold = {f"lstm={name}": word for name, word in QUESTIONS.items() if name not in ahead}
+    found = ", ".join(["context from further away" if "conv" in ahead else "context", *told, "and not capacity"])
+    if not untold:
+        return found
+    return f"{found}; whether it must be {' and '.join(untold.values())}, {' and '.join(untold)} would tell"
 
 
 def ratio(control: Cell, lstm: Cell) -> float | None:

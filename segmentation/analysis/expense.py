@@ -71,7 +71,7 @@ def expense_rows(cells: Sequence[Cell], findings: Sequence[Finding], bench: Benc
             [
                 cell.label,
                 f"{expense.size[0]} x {expense.size[1]}",
-                in_thousands(expense.parameters),
+                short_count(expense.parameters),
                 f"{expense.multiply_adds / 1e9:.2f} G",
                 f"{expense.latency:.1f}",
                 f"{expense.throughput:.1f}",
@@ -82,7 +82,7 @@ def expense_rows(cells: Sequence[Cell], findings: Sequence[Finding], bench: Benc
     return rows
 
 
-def in_thousands(count: int) -> str:
+def short_count(count: int) -> str:
     """A number of parameters that reads well."""
     return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count / 1e3:.1f} k"
 

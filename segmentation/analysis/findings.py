@@ -14,6 +14,7 @@ from segmentation.analysis.statistics import (
     SignFlip,
     decide,
     paired_difference,
+    probability,
     seeds_needed,
     sign_flip,
 )
@@ -114,7 +115,7 @@ def corrected_by(finding: Finding) -> str:
     if (p := finding.decision.adjusted_p) is None:
         return ""
     how = f", corrected for {finding.decision.family} comparisons" if finding.decision.family > 1 else ""
-    return f" (p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'}{how})"
+    return f" (p = {probability(p)}{how})".replace("= <", "< ")
 
 
 def images_sentence(finding: Finding) -> str:

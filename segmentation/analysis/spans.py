@@ -84,5 +84,5 @@ def pair_name(finding: Finding) -> str:
     """What the pair differs in, behind what both networks share: `resnet50: zigzag - none`."""
     other, base = (cell.label.split() for cell in (finding.pair.other, finding.pair.base))
     shared = [word for word in other if word in base]
-    one, two = (" ".join(word for word in words if word not in shared) for words in (other, base))
+    one, two = (" ".join(word for word in label if word not in shared) for label in (other, base))
     return " ".join(shared) + ": " * bool(shared) + f"{one} - {two}"

@@ -135,6 +135,11 @@ def seeds_needed(mean: float, spread: float, alpha: float = ALPHA, power: float 
     return None
 
 
+def probability(value: float | None) -> str:
+    """A p value."""
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation, the latter None for a single value."""
     array = np.asarray(values, np.float64)

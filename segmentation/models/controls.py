@@ -1,7 +1,7 @@
 """What can take the LSTM's place, to tell what a gain is owed to: context in a certain order, or only capacity.
 
 `MLP`, `Convolution` and `Attention` hold as many parameters as the SpatialLSTM that the same settings describe, within
-5 %, work at the same stride, and are added to the map in the same way.
+5 % where it has 8 hidden units or more, work at the same stride, and are added to the map in the same way.
 """
 
 import math
