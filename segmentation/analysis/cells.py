@@ -109,9 +109,7 @@ def find_cells(runs: Sequence[Run], own: Sequence[str] = ()) -> list[Cell]:
 
 
 def check_cell(runs: Sequence[Run]) -> None:
-    """Raise a UserError unless the runs, by seed, are one network each time, which another release may build otherwise,
-    and every seed is there once.
-    """
+    """Raise a UserError unless each seed is there once, and each time with the network that one release builds."""
     for first, second in itertools.pairwise(runs):
         if first.seed == second.seed:
             both = f"{first.folder} and {second.folder}"
