@@ -2,10 +2,12 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from segmentation.cli import checked
 from segmentation.config import CONF
@@ -40,6 +42,7 @@ def test_every_group_is_built_below() -> None:
         "logger",
         "experiment",
         "launcher",
+        "match",
         "sweeper",
     }
 
@@ -96,6 +99,17 @@ def test_part_builds_and_runs(group: str, choice: str, compose: Compose) -> None
     settings = plain(compose(f"{group}={choice}"))
     network = build_network(model_settings(settings), 5).eval()
     assert network(torch.rand(1, 3, 64, 96)).shape == (1, 5, 64, 96)
+
+
+@pytest.mark.parametrize("choice", choices("lstm"))
+def test_an_order_is_matched_only_where_there_is_none(choice: str, compose: Compose) -> None:
+    """Else `experiment=shallow lstm=zigzag` would be ReNet by another name, and its controls those of one scan."""
+    file: Any = OmegaConf.load(CONF / "lstm" / f"{choice}.yaml")
+    own = file.get("order")
+    for words in (["match=renet"], ["experiment=shallow"]):
+        matched = compose(*words, f"lstm={choice}").lstm.order
+        assert matched == (own or ["rows", "columns"])
+    assert compose(f"lstm={choice}").lstm.order == (own or "zigzag")
 
 
 @pytest.mark.parametrize("choice", choices("loss"))

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from segmentation.config import CONF, LSTMConfig
+from segmentation.models import orders
 from segmentation.models.controls import Attention, Convolution, Frozen, heads_of, lstm_parameters
 from segmentation.models.slot import count_parameters
 
@@ -135,6 +136,23 @@ def test_frozen_is_the_lstm_with_only_its_projection_learning() -> None:
     learning = {name.partition(".")[0] for name, parameter in frozen.named_parameters() if parameter.requires_grad}
     assert learning == {"projection"}
     assert isinstance(frozen, Frozen)
+
+
+@pytest.mark.parametrize("order", ["zigzag", "rows", ["rows", "columns"], "windows"], ids=str)
+def test_shuffle_is_the_lstm_over_a_shuffled_map(order: Any) -> None:
+    control, lstm = (build(name, order=order, order_args={}) for name in ("shuffle", "zigzag"))
+    features = torch.randn(2, 24, 4, 11)
+    renamed = orders.shuffle(4, 11)[0]
+    shuffled = features.flatten(2)[..., renamed].view_as(features)
+    assert torch.allclose(control(features).flatten(2)[..., renamed], lstm(shuffled).flatten(2), atol=1e-6)
+    assert not torch.allclose(control(features), lstm(features))
+    assert count_parameters(control) == count_parameters(lstm)
+
+
+def test_shuffled_rows_are_no_rows() -> None:
+    seen = influence(build("shuffle", order="rows"), 3, 3).nonzero()
+    assert len(seen) == 7
+    assert len(set(seen[:, 0].tolist())) > 1
 
 
 def test_heads_divide_the_width_into_parts_near_32() -> None:

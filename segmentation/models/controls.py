@@ -6,12 +6,15 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.models import orders
+from segmentation.models.scans import Order, Scan
 from segmentation.models.slot import Slot, count_parameters
 from segmentation.models.spatial_lstm import SpatialLSTM
 
@@ -127,6 +130,26 @@ class Frozen(SpatialLSTM):
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
         super().__init__(channels, map_stride, **settings)
         self.scans.requires_grad_(False)
+
+
+class Shuffled(SpatialLSTM):
+    """A SpatialLSTM over a map whose positions are shuffled, always in the same way, and put back behind it.
+
+    What it gains, context from everywhere gains, whoever stands beside whom: as many sequences, as long ones, as the
+    LSTM's own orders make, of positions that are no neighbours.
+    """
+
+    def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
+        super().__init__(channels, map_stride, **settings)
+        for scan in self.scans.children():
+            if isinstance(scan, Scan):
+                scan.order = partial(shuffled, scan.order)
+
+
+def shuffled(order: Order, height: int, width: int, **arguments: Any) -> Tensor:
+    """A scan order that visits the positions of a shuffled map as the given one visits the map's."""
+    visited = order(height, width, **arguments)
+    return torch.where(visited >= 0, orders.shuffle(height, width)[0][visited], visited)
 
 
 def positive_root(square: float, linear: float, constant: float) -> int:
