@@ -398,6 +398,16 @@ def test_batch_size_is_of_an_optimizer_step_over_all_processes() -> None:
         data.train_dataloader()
 
 
+def test_the_index_stays_with_the_host() -> None:
+    """An evaluation reads it after every batch, which must not wait for the device."""
+    data = module("synthetic", size=[32, 48], batch_size=2)
+    batch = next(iter(data.val_dataloader()))
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved["image"].is_meta
+    assert moved["mask"].is_meta
+    assert torch.equal(moved["index"], batch["index"])
+
+
 def test_images_of_several_sizes_ask_for_one(tmp_path: Path) -> None:
     write(tree(tmp_path) / "train/0001TP_000003.png", np.zeros((21, 30, 3)))
     write(tmp_path / "trainannot/0001TP_000003.png", np.zeros((21, 30)))

@@ -169,6 +169,13 @@ class DataModule(pl.LightningDataModule):
             seed_step(self.seed, self.trainer.current_epoch, batches.ready, self.trainer.global_rank)
         return batch
 
+    def transfer_batch_to_device(self, batch: Item, device: torch.device, dataloader_idx: int) -> Item:
+        """The batch on the device, but for the index, which is read after every batch of an evaluation: from the
+        device, the host would have to wait for all that it is still computing.
+        """
+        moving = {key: value for key, value in batch.items() if key != "index"}
+        return {**super().transfer_batch_to_device(moving, device, dataloader_idx), "index": batch["index"]}
+
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Labels as int64, which losses and metrics want; from the workers to the device they travel as bytes."""
         return {**batch, "mask": batch["mask"].long()}
