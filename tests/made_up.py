@@ -21,10 +21,11 @@ TARGETS = {
 
 def make_run(folder: Path, lstm: str, seed: int, accuracy: float, **changes: Any) -> None:
     target = TARGETS.get(lstm, "segmentation.models.spatial_lstm.SpatialLSTM")
+    order = "zigzag" if lstm in TARGETS else lstm
     config = {
         "seed": seed, "output": "${hydra:runtime.output_dir}", "data": {"name": "toy", "root": f"/{folder.name}",
         "classes": CLASSES, "colours": COLOURS, "ignore_index": 255}, "backbone": {"name": "resnet18"},
-        "decoder": {"_target_": "x"}, "lstm": {"_target_": target, "order": lstm}, "optimizer": {"lr": 0.1},
+        "decoder": {"_target_": "x"}, "lstm": {"_target_": target, "order": order}, "optimizer": {"lr": 0.1},
     } | changes.pop("config", {})  # fmt: skip
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))

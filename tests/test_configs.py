@@ -112,6 +112,13 @@ def test_an_order_is_matched_only_where_there_is_none(choice: str, compose: Comp
     assert compose(f"lstm={choice}").lstm.order == (own or "zigzag")
 
 
+@pytest.mark.parametrize("choice", choices("experiment"))
+def test_experiments_leave_the_order_to_the_choice_and_repeat(choice: str, compose: Compose) -> None:
+    file: Any = OmegaConf.load(CONF / "experiment" / f"{choice}.yaml")
+    assert "order" not in file.get("lstm", {})
+    assert compose(f"experiment={choice}", name="check_repeat").trainer.max_epochs == 2
+
+
 @pytest.mark.parametrize("choice", choices("loss"))
 def test_loss_is_a_scalar_with_a_gradient(choice: str, compose: Compose) -> None:
     loss = instantiate(plain(compose(f"loss={choice}"))["loss"])

@@ -399,7 +399,7 @@ def test_batch_size_is_of_an_optimizer_step_over_all_processes() -> None:
 
 
 def test_the_index_stays_with_the_host() -> None:
-    """An evaluation reads it after every batch, which must not wait for the device."""
+    """A validation reads it after every batch, which must not wait for the device."""
     data = module("synthetic", size=[32, 48], batch_size=2)
     batch = next(iter(data.val_dataloader()))
     moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)

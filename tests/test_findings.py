@@ -57,12 +57,12 @@ def test_one_seed_is_too_few(tmp_path: Path) -> None:
     [
         (
             {"zigzag": 0.03, "mlp": 0.001, "conv": 0.01, "frozen": 0.01, "shuffle": 0.02},
-            "its gain is context from further away, learnt, in this order, and not capacity.",
+            "its gain is context from further away, learnt, in an order of neighbours, and not capacity.",
         ),
         (
             {"zigzag": 0.03, "mlp": 0.001},
-            "its gain is context, and not capacity; whether it must be learnt and in this order, lstm=frozen and "
-            "lstm=shuffle would tell.",
+            "its gain is context, and not capacity; whether it must be learnt and in an order of neighbours, "
+            "lstm=frozen and lstm=shuffle would tell.",
         ),
         ({"zigzag": 0.03, "mlp": 0.001, "shuffle": 0.01}, "whether it must be learnt, lstm=frozen would tell."),
         ({"zigzag": 0.03, "mlp": 0.001, "conv": 0.03}, "capacity alone does not explain its gain"),
@@ -88,6 +88,15 @@ def test_a_control_of_fewer_parameters_tells_nothing_of_capacity(tmp_path: Path)
     (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
     assert "mlp has not as many parameters, so this does not tell capacity from context" in text
     assert "0.32 of its parameters" in text
+
+
+def test_a_control_that_scans_in_another_order_tells_nothing(tmp_path: Path) -> None:
+    study(tmp_path, zigzag=0.03, mlp=0.001, frozen=0.001)
+    for file in tmp_path.glob("frozen*/.hydra/config.yaml"):
+        file.write_text(file.read_text().replace("order: zigzag", "order: [rows, columns]"))
+    (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
+    assert "frozen scans in another order than the LSTM" in text
+    assert "lstm.order (match=renet: ReNet's)" in text
 
 
 def test_without_controls_nothing_is_said_of_capacity(tmp_path: Path) -> None:

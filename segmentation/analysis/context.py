@@ -16,7 +16,7 @@ LEFT = {
     "frozen": "random, unlearnt context",
 }
 # What only these controls can tell of a gain.
-QUESTIONS = {"frozen": "learnt", "shuffle": "in this order"}
+QUESTIONS = {"frozen": "learnt", "shuffle": "in an order of neighbours"}
 
 
 class Contest(NamedTuple):
@@ -26,6 +26,7 @@ class Contest(NamedTuple):
     gain: Finding  # of the control over none
     lead: Finding  # of the LSTM over the control
     ratio: float | None  # the control's parameters in the slot, of the LSTM's
+    same_scans: bool  # as far as the control scans at all
 
     @property
     def unmatched(self) -> bool:
@@ -44,7 +45,7 @@ def context_or_capacity(findings: Sequence[Finding]) -> list[str]:
         lstm = finding.pair.other
         leads = [lead for lead in findings if lead.pair.other is lstm and lead.pair.base.role == "control"]
         contests = [
-            Contest(str(control.choices.get("lstm", control.label)), gains[id(control)], lead, ratio(control, lstm))
+            Contest(name_of(control), gains[id(control)], lead, ratio(control, lstm), same_scans(control, lstm))
             for lead in leads
             if id(control := lead.pair.base) in gains
         ]
@@ -70,6 +71,12 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
         return (
             f"{' and '.join(unmatched)} {verb} not as many parameters, so this does not tell capacity from context: "
             "train the controls with the LSTM's own settings (lstm.order, lstm.hidden_size and so on)."
+        )
+    if others := [contest.name for contest in contests if not contest.same_scans]:
+        verb = "scan" if len(others) > 1 else "scans"
+        return (
+            f"{' and '.join(others)} {verb} in another order than the LSTM, so this does not tell what its gain is "
+            "owed to: train the controls with its lstm.order (match=renet: ReNet's)."
         )
     ahead = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean > 0]
     behind = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean < 0]
@@ -108,3 +115,16 @@ def ratio(control: Cell, lstm: Cell) -> float | None:
     """Parameters of the control in the LSTM's place, as a share of the LSTM's."""
     ours, its = (cell.runs[0].metrics.get("lstm_parameters") for cell in (control, lstm))
     return ours / its if ours and its else None
+
+
+def name_of(control: Cell) -> str:
+    """What the control was chosen by."""
+    return str(control.choices.get("lstm", control.label))
+
+
+def same_scans(control: Cell, lstm: Cell) -> bool:
+    """Whether a control that is an LSTM of its own (`QUESTIONS`) scans as the other does."""
+    if name_of(control) not in QUESTIONS or control.settings["lstm"].get("order") == "shuffle":  # one long random scan
+        return True
+    ours, its = (cell.settings["lstm"] for cell in (control, lstm))
+    return all(ours.get(key) == its.get(key) for key in ("order", "order_args", "combine"))

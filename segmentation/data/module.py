@@ -170,7 +170,7 @@ class DataModule(pl.LightningDataModule):
         return batch
 
     def transfer_batch_to_device(self, batch: Item, device: torch.device, dataloader_idx: int) -> Item:
-        """The batch on the device, but for the index, which is read after every batch of an evaluation: from the
+        """The batch on the device, but for the index, which is read after every batch of a validation: from the
         device, the host would have to wait for all that it is still computing.
         """
         moving = {key: value for key, value in batch.items() if key != "index"}
