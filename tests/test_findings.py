@@ -9,7 +9,7 @@ from segmentation.analysis.cells import find_cells, find_pairs
 from segmentation.analysis.context import context_or_capacity
 from segmentation.analysis.findings import Finding, as_row, images_sentence, judge, sentence
 from segmentation.analysis.runs import find_runs
-from tests.made_up import CLASSES, COLOURS, make_run
+from tests.made_up import CLASSES, COLOURS, TARGETS, make_run
 
 SEEDS = 5
 NOISE = (0.001, -0.002, 0.0005, 0.002, -0.0015)  # of each seed, in accuracy
@@ -88,6 +88,18 @@ def test_a_control_of_fewer_parameters_tells_nothing_of_capacity(tmp_path: Path)
     (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
     assert "mlp has not as many parameters, so this does not tell capacity from context" in text
     assert "0.32 of its parameters" in text
+
+
+def test_two_controls_of_one_kind_are_told_apart(tmp_path: Path) -> None:
+    study(tmp_path, zigzag=0.03, mlp=0.001)
+    for seed in range(SEEDS):
+        make_run(tmp_path / f"pooled{seed}", "mlp", seed, 0.81 + NOISE[seed], lstm_parameters=1003,
+                 config={"lstm": {"_target_": TARGETS["mlp"], "order": "zigzag", "stride": 16}})  # fmt: skip
+        (tmp_path / f"pooled{seed}/.hydra/overrides.yaml").write_text("- lstm=mlp\n- lstm.stride=16\n")
+    (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
+    assert "mlp lstm.stride=16" in text
+    assert "(no context" in text.partition("mlp lstm.stride=16")[2]
+    assert "ahead of mlp and mlp lstm.stride=16, so its gain is context, and not capacity" in text
 
 
 def test_a_control_that_scans_in_another_order_tells_nothing(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ QUESTIONS = {"frozen": "learnt", "shuffle": "in an order of neighbours"}
 class Contest(NamedTuple):
     """One control of an LSTM."""
 
-    name: str
+    kind: str  # its choice: `mlp`, `conv`, ...
+    name: str  # that, or the cell's label where several are of one kind
     gain: Finding  # of the control over none
     lead: Finding  # of the LSTM over the control
     ratio: float | None  # the control's parameters in the slot, of the LSTM's
@@ -34,7 +35,7 @@ class Contest(NamedTuple):
 
     def __str__(self) -> str:
         ratio = "" if self.ratio is None else f", {self.ratio:.2f} of its parameters"
-        return f"{self.name} {points(self.gain.primary.mean)} ({LEFT.get(self.name, 'a control')}{ratio})"
+        return f"{self.name} {points(self.gain.primary.mean)} ({LEFT.get(self.kind, 'a control')}{ratio})"
 
 
 def context_or_capacity(findings: Sequence[Finding]) -> list[str]:
@@ -44,9 +45,17 @@ def context_or_capacity(findings: Sequence[Finding]) -> list[str]:
     for finding in gains.values():
         lstm = finding.pair.other
         leads = [lead for lead in findings if lead.pair.other is lstm and lead.pair.base.role == "control"]
+        kinds = [kind_of(lead.pair.base) for lead in leads]
         contests = [
-            Contest(name_of(control), gains[id(control)], lead, ratio(control, lstm), same_scans(control, lstm))
-            for lead in leads
+            Contest(
+                kind,
+                kind if kinds.count(kind) == 1 else control.label,
+                gains[id(control)],
+                lead,
+                ratio(control, lstm),
+                same_scans(control, lstm),
+            )
+            for kind, lead in zip(kinds, leads, strict=True)
             if id(control := lead.pair.base) in gains
         ]
         if contests:
@@ -78,7 +87,8 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
             f"{' and '.join(others)} {verb} in another order than the LSTM, so this does not tell what its gain is "
             "owed to: train the controls with its lstm.order (match=renet: ReNet's)."
         )
-    ahead = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean > 0]
+    beaten = [contest for contest in contests if contest.lead.claimed and contest.lead.primary.mean > 0]
+    ahead, kinds = [contest.name for contest in beaten], {contest.kind for contest in beaten}
     behind = [contest.name for contest in contests if contest.lead.claimed and contest.lead.primary.mean < 0]
     level = [contest.name for contest in contests if not contest.lead.claimed]
     parts = [
@@ -91,8 +101,8 @@ def verdict(gain: Finding, contests: Sequence[Contest]) -> str:
         if names
     ]
     if ahead and not level and not behind:
-        conclusion = f"so its gain is {explanation(ahead)}"
-    elif "mlp" in ahead:
+        conclusion = f"so its gain is {explanation(kinds)}"
+    elif "mlp" in kinds:
         conclusion = "so capacity alone does not explain its gain, but neither is its scan needed for it"
     elif ahead:
         conclusion = "so capacity remains as an explanation"
@@ -117,14 +127,14 @@ def ratio(control: Cell, lstm: Cell) -> float | None:
     return ours / its if ours and its else None
 
 
-def name_of(control: Cell) -> str:
+def kind_of(control: Cell) -> str:
     """What the control was chosen by."""
     return str(control.choices.get("lstm", control.label))
 
 
 def same_scans(control: Cell, lstm: Cell) -> bool:
     """Whether a control that is an LSTM of its own (`QUESTIONS`) scans as the other does."""
-    if name_of(control) not in QUESTIONS or control.settings["lstm"].get("order") == "shuffle":  # one long random scan
+    if kind_of(control) not in QUESTIONS or control.settings["lstm"].get("order") == "shuffle":  # one long random scan
         return True
     ours, its = (cell.settings["lstm"] for cell in (control, lstm))
     return all(ours.get(key) == its.get(key) for key in ("order", "order_args", "combine"))
