@@ -102,10 +102,11 @@ def test_two_controls_of_one_kind_are_told_apart(tmp_path: Path) -> None:
     assert "ahead of mlp and mlp lstm.stride=16, so its gain is context, and not capacity" in text
 
 
-def test_a_control_that_scans_in_another_order_tells_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["[rows, columns]", "shuffle"])
+def test_a_control_that_scans_in_another_order_tells_nothing(order: str, tmp_path: Path) -> None:
     study(tmp_path, zigzag=0.03, mlp=0.001, frozen=0.001)
     for file in tmp_path.glob("frozen*/.hydra/config.yaml"):
-        file.write_text(file.read_text().replace("order: zigzag", "order: [rows, columns]"))
+        file.write_text(file.read_text().replace("order: zigzag", f"order: {order}"))
     (text,) = context_or_capacity(judge(find_pairs(find_cells(find_runs(tmp_path)[0]))))
     assert "frozen scans in another order than the LSTM" in text
     assert "lstm.order (match=renet: ReNet's)" in text

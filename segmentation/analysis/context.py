@@ -134,7 +134,8 @@ def kind_of(control: Cell) -> str:
 
 def same_scans(control: Cell, lstm: Cell) -> bool:
     """Whether a control that is an LSTM of its own (`QUESTIONS`) scans as the other does."""
-    if kind_of(control) not in QUESTIONS or control.settings["lstm"].get("order") == "shuffle":  # one long random scan
-        return True
+    kind = kind_of(control)
     ours, its = (cell.settings["lstm"] for cell in (control, lstm))
+    if kind not in QUESTIONS or (kind == "shuffle" and ours.get("order") == "shuffle"):  # its own, one long random scan
+        return True
     return all(ours.get(key) == its.get(key) for key in ("order", "order_args", "combine"))
