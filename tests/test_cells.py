@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from segmentation.choice import CANDIDATES
 from segmentation.errors import UserError
-from segmentation.models import minimal
+from segmentation.models import recurrence
 from segmentation.models.chunks import scan_in_chunks
 from segmentation.models.minimal import MinGRU, MinLSTM
-from segmentation.models.recurrence import linear_recurrence
+from segmentation.models.recurrence import Solver, in_parallel, in_turn, linear_recurrence
 from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.train import train
 from tests.conftest import Compose
@@ -28,9 +28,9 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("solve", [in_turn, in_parallel])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_both_forms_are_the_recurrence(length: int, parallel: bool, reverse: bool) -> None:
+def test_both_forms_are_the_recurrence(length: int, solve: Solver, reverse: bool) -> None:
     decay, drive, start = numbers(length, 2, seed=1).sigmoid(), numbers(length, 2), numbers(2, seed=2)
     states: dict[int, Tensor] = {}
     state = start
@@ -38,16 +38,16 @@ def test_both_forms_are_the_recurrence(length: int, parallel: bool, reverse: boo
         state = states[step] = decay[step] * state + drive[step]
     expected = torch.stack([states[step] for step in range(length)])
     torch.testing.assert_close(
-        linear_recurrence(decay, drive, start, reverse=reverse, parallel=parallel), expected, rtol=0, atol=1e-14
+        linear_recurrence(decay, drive, start, reverse=reverse, solve=solve), expected, rtol=0, atol=1e-14
     )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("solve", [in_turn, in_parallel])
 @pytest.mark.parametrize("length", [1, 2, 5, 8])
-def test_gradients_of_the_recurrence(length: int, parallel: bool, reverse: bool) -> None:
+def test_gradients_of_the_recurrence(length: int, solve: Solver, reverse: bool) -> None:
     inputs = numbers(length, 2, seed=1), numbers(length, 2), numbers(2, seed=2)
-    assert torch.autograd.gradcheck(lambda *x: linear_recurrence(*x, reverse=reverse, parallel=parallel), inputs)
+    assert torch.autograd.gradcheck(lambda *x: linear_recurrence(*x, reverse=reverse, solve=solve), inputs)
 
 
 def by_definition(cell: Any, sequences: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def by_definition(cell: Any, sequences: Tensor) -> Tensor:
 @pytest.mark.parametrize("wide", [0, 10**9], ids=["in turn", "in parallel"])
 @pytest.mark.parametrize("cell", [MinLSTM, MinGRU])
 def test_minimal_cells_are_their_formula(cell: Any, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minimal, "WIDE", wide)
+    monkeypatch.setattr(recurrence, "WIDE", wide)
     torch.manual_seed(0)
     module = cell(3, 4, num_layers=2, batch_first=True, bidirectional=True).double()
     sequences = numbers(2, 9, 3)

@@ -12,11 +12,6 @@ from torch.nn import functional as F
 
 from segmentation.models.recurrence import linear_recurrence
 
-# With this many states a step, taking one step after another keeps a CPU's cores busy and reads memory once; halving
-# reads it twice, but its few large operations win where steps are small (measured: docs/benchmark.md). A GPU, which a
-# single step hardly ever fills, always halves.
-WIDE = 8192
-
 
 class MinimalCell(nn.Module):
     """Takes torch's arguments, and names its parameters as torch's recurrent networks do.
@@ -78,8 +73,7 @@ class MinimalCell(nn.Module):
         # Sums over thousands of steps need float32 at least, whatever precision the maps are computed in.
         precise = mapped.transpose(0, 1).to(torch.promote_types(mapped.dtype, torch.float32))
         decay, drive = self.step(list(precise.chunk(self.parts, -1)))
-        parallel = drive.device.type != "cpu" or drive[0].numel() < WIDE
-        return linear_recurrence(decay, drive, start, reverse=reverse, parallel=parallel)
+        return linear_recurrence(decay, drive, start, reverse=reverse)
 
 
 class MinGRU(MinimalCell):

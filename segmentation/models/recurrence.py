@@ -4,15 +4,27 @@
 half as many remain, and so on (Blelloch, 1990; Martin & Cundy, 2018). The work stays linear, the depth is logarithmic.
 """
 
+import functools
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+# Fills the states [L, ...], given first, from decays and drives of their shape, the state before the first step and
+# whether the last step is the first: for a pass forward and, the other way, for its gradient.
+Solver = Callable[[Tensor, Tensor, Tensor, Tensor, bool], None]
+
+# With this many states a step, taking one step after another keeps a CPU's cores busy and reads memory once; halving
+# reads it twice, but its few large operations win where steps are small (measured: docs/benchmark.md).
+WIDE = 8192
+
 
 def linear_recurrence(
-    decay: Tensor, drive: Tensor, start: Tensor | None = None, *, reverse: bool = False, parallel: bool = True
+    decay: Tensor, drive: Tensor, start: Tensor | None = None, *, reverse: bool = False, solve: Solver | None = None
 ) -> Tensor:
     """All states [L, ...] of `state[t] = decay[t] * state[t-1] + drive[t]`.
 
@@ -21,22 +33,47 @@ def linear_recurrence(
         drive: of the same shape.
         start: [...], the state before the first step; None is zero.
         reverse: from the last step to the first, `state[t+1]` in place of `state[t-1]`.
-        parallel: halve the steps again and again instead of taking one after another; same result, up to rounding.
+        solve: how; None is what is fastest there. The result is the same, up to rounding.
     """
     begin = torch.zeros_like(drive[0]) if start is None else start
-    states: Tensor = Recurrence.apply(decay, drive, begin, reverse, parallel)
+    states: Tensor = Recurrence.apply(decay, drive, begin, reverse, solve or fastest(drive))
     return states
+
+
+def fastest(drive: Tensor) -> Solver:
+    """How to solve a recurrence of this size on this device."""
+    if drive.device.type == "cpu":
+        return in_turn if drive[0].numel() >= WIDE else in_parallel
+    return (fused(drive.device) if drive.ndim == 3 else None) or in_parallel
+
+
+@functools.cache
+def fused(device: torch.device) -> Solver | None:
+    """The kernel for a GPU, if it can be built and run there: Triton needs a C compiler, and a card that it knows."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    try:
+        from segmentation.models.fused import in_one_pass
+
+        one = torch.ones(1, 1, 1, device=device)
+        kernel: Solver = in_one_pass
+        kernel(torch.empty_like(one), one, one, one[0], False)
+    except Exception as error:  # each thing that can be missing raises what it likes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        warnings.warn(f"lstm.cell: no Triton kernel here, so the scan is slower: {reason}", stacklevel=2)
+        return None
+    return kernel
 
 
 class Recurrence(torch.autograd.Function):
     """The recurrence, whose gradient is the same recurrence the other way: only decays and states are kept for it."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, drive: Tensor, start: Tensor, reverse: bool, parallel: bool) -> Tensor:
+    def forward(ctx: Any, decay: Tensor, drive: Tensor, start: Tensor, reverse: bool, solve: Solver) -> Tensor:
         states = torch.empty_like(drive)
-        (in_parallel if parallel else in_turn)(states, decay, drive, start, reverse)
+        solve(states, decay, drive, start, reverse)
         ctx.save_for_backward(decay, states, start)
-        ctx.reverse, ctx.parallel = reverse, parallel
+        ctx.reverse, ctx.solve = reverse, solve
         return states
 
     @staticmethod
@@ -49,8 +86,7 @@ class Recurrence(torch.autograd.Function):
         reaching = torch.empty_like(states)
         reaching[last] = gradient[last]
         if len(states) > 1:
-            solve = in_parallel if ctx.parallel else in_turn
-            solve(reaching[earlier], decay[later], gradient[earlier], gradient[last], not ctx.reverse)
+            ctx.solve(reaching[earlier], decay[later], gradient[earlier], gradient[last], not ctx.reverse)
         to_decay = torch.empty_like(states)
         torch.mul(reaching[later], states[earlier], out=to_decay[later])
         torch.mul(reaching[first], start, out=to_decay[first])
