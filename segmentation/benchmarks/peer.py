@@ -23,6 +23,7 @@ from segmentation.benchmarks.contestants import WARM_UP, Stopwatch
 from segmentation.benchmarks.files import sample_files
 from segmentation.cost import peak_memory
 from segmentation.data.augment import build_transform
+from segmentation.data.module import start_worker
 from segmentation.errors import UserError
 from segmentation.models.backbones import normalisation, weights_keywords
 from segmentation.optim import optimizer_class
@@ -160,13 +161,17 @@ class Peer:
 
 
 def peer_loader(settings: Mapping[str, Any], paths: Sequence[tuple[Path, Path]], workers: int) -> DataLoader[Item]:
-    """Augmented training samples in shuffled batches; all else as DataLoader has it by default."""
+    """Augmented training samples in shuffled batches; all else as DataLoader has it by default, but for OpenCV, which
+    would start a thread for every core in each worker.
+    """
     data = settings["data"]
     transforms = [build_transform(name, config) for name, config in settings["augment"].items()]
     if data["size"] is None:
         raise UserError("data.size=null: the peer's batches are of one size; give data.size=[height,width]")
     files = Files(paths, transforms, data["size"], data["ignore_index"])
-    return DataLoader(files, batch_size=data["batch_size"], shuffle=True, num_workers=workers)
+    return DataLoader(
+        files, batch_size=data["batch_size"], shuffle=True, num_workers=workers, worker_init_fn=start_worker
+    )
 
 
 def peer_trainer(folder: Path, **keywords: Any) -> pl.Trainer:
