@@ -13,7 +13,7 @@ from torch import nn
 
 from segmentation.models import recurrence
 from segmentation.models.minimal import MinGRU
-from segmentation.models.recurrence import fastest, fused, in_parallel, in_turn
+from segmentation.models.recurrence import check, fastest, fused, in_parallel, in_turn
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with torch on Linux alone")
 
@@ -21,7 +21,7 @@ INTERPRETED = """
 import itertools
 import torch
 from segmentation.models import fused
-from segmentation.models.recurrence import in_turn, linear_recurrence
+from segmentation.models.recurrence import check, in_turn, linear_recurrence
 
 fused.STEPS, fused.LANES = 4, 2  # less than a block, a whole one, and several, of steps and of lanes
 for length, reverse in itertools.product((1, 3, 4, 5, 9), (False, True)):
@@ -37,6 +37,8 @@ for length, reverse in itertools.product((1, 3, 4, 5, 9), (False, True)):
         found.append([states, *torch.autograd.grad((states * weights).sum(), inputs)])
     for one, other in zip(*found):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
+fused.STEPS, fused.LANES = 128, 16  # two whole blocks and a part of one
+check(fused.in_one_pass, torch.device("cpu"))
 """
 
 COMPILED = """
@@ -78,20 +80,26 @@ def test_a_cpu_takes_wide_steps_in_turn_and_narrow_ones_in_parallel() -> None:
     assert fused(torch.device("cpu")) is None
 
 
-def test_without_a_kernel_a_gpu_halves_the_steps_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No GPU, or none that can be used, raises where the kernel is tried."""
-
-    def refuse(*_: Any, **__: Any) -> None:
+def test_without_a_kernel_a_gpu_halves_the_steps_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
         raise RuntimeError("first line\nno compiler")
 
-    monkeypatch.setattr(recurrence.torch, "ones", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(recurrence, "check", refuse)
     monkeypatch.setattr(recurrence, "find_spec", lambda name: object())
     fused.cache_clear()
-    with pytest.warns(UserWarning, match="no compiler"):
+    with pytest.warns(UserWarning, match="no Triton kernel here, so the scan is slower"):
         assert fused(torch.device("cuda")) is None
-    with warnings.catch_warnings(action="error"):  # once
+    with warnings.catch_warnings(action="error"):
         assert fused(torch.device("cuda")) is None
     fused.cache_clear()
+
+
+def test_a_kernel_that_computes_otherwise_is_found_out() -> None:
+    here = torch.device("cpu")
+    check(in_turn, here)
+    check(in_parallel, here)
+    with pytest.raises(AssertionError):
+        check(lambda states, decay, drive, start, reverse: in_turn(states, decay, drive, start, False), here)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
