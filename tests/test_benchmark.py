@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from hydra.utils import get_class
@@ -22,7 +23,7 @@ from segmentation.benchmarks.elsewhere import Elsewhere, serve
 from segmentation.benchmarks.figures import Finding, ratio, write
 from segmentation.benchmarks.files import on_disk, sample_files
 from segmentation.benchmarks.loading import measure_loading
-from segmentation.benchmarks.peer import Peer, PeerTask, peers_own
+from segmentation.benchmarks.peer import Files, Peer, PeerTask, peer_loader, peers_own
 from segmentation.benchmarks.timing import in_turn, matrix_product
 from segmentation.errors import UserError
 from tests.conftest import Compose
@@ -129,6 +130,17 @@ def test_rates_go_on_over_epochs(settings: dict[str, Any], tmp_path: Path) -> No
     [cached, decoded] = measure_loading(few, tmp_path, 1, images=60, workers=[2], wanted=1)
     assert cached.subject == "2 workers, from the cache"
     assert decoded.median > 0
+
+
+def test_the_peers_workers_have_one_opencv_thread_each(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(self: Files, index: int) -> int:
+        return cv2.getNumThreads()
+
+    monkeypatch.setattr(Files, "__getitem__", count)
+    for batch in peer_loader(settings, sample_files(settings, "train"), 1):
+        assert batch.tolist() == [1] * len(batch)
 
 
 def test_the_peer_has_its_own_decoder() -> None:

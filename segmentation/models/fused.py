@@ -10,7 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-STEPS, LANES, WARPS = 128, 16, 4  # of a block: steps, and elements of the state; measured: docs/benchmark.md
+LANES = 16  # elements of the state that a program takes
+LONG, SHORT = (256, 8), (128, 4)  # steps of a block and warps, the faster for long scans and for short ones, measured:
+# docs/benchmark.md
 
 
 @triton.jit
@@ -42,9 +44,9 @@ def scan_blocks(
     steps: tl.constexpr,
     lanes: tl.constexpr,
 ):
-    """One row of states and some of its elements, from the first step to the last, `steps` at a time."""
+    """One of B rows and some of its H elements, from the first step to the last, `steps` at a time."""
     row = tl.program_id(0).to(tl.int64)  # offsets of large maps need more than 32 bits
-    lane = tl.program_id(1) * lanes + tl.arange(0, lanes)
+    lane = (tl.program_id(1) * lanes + tl.arange(0, lanes)).to(tl.int64)
     inside = lane < width
     count = tl.arange(0, steps)
     state = tl.load(start + row * start_row + lane * start_lane, mask=inside, other=0.0)
@@ -62,8 +64,10 @@ def scan_blocks(
 
 @torch.compiler.disable
 def in_one_pass(states: Tensor, decay: Tensor, drive: Tensor, start: Tensor, reverse: bool) -> None:
-    """Fill in the states [L, B, H]; the arguments as those of `recurrence.in_parallel`."""
+    """Fill in the states [L, B, H], as `recurrence.Solver` says, of decays and drives [L, B, H] and a start [B, H]."""
     length, rows, width = drive.shape
+    decay, start = decay.expand_as(drive), start.expand(rows, width)
+    steps, warps = LONG if length >= LONG[0] else SHORT
     with torch.cuda.device_of(drive):  # Triton launches on the current device
         scan_blocks[(rows, triton.cdiv(width, LANES))](
             states,
@@ -77,7 +81,7 @@ def in_one_pass(states: Tensor, decay: Tensor, drive: Tensor, start: Tensor, rev
             *drive.stride(),
             *start.stride(),
             reverse=reverse,
-            steps=STEPS,
+            steps=steps,
             lanes=LANES,
-            num_warps=WARPS,
+            num_warps=warps,
         )

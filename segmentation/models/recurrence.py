@@ -44,7 +44,8 @@ def fastest(drive: Tensor) -> Solver:
     """How to solve a recurrence of this size on this device."""
     if drive.device.type == "cpu":
         return in_turn if drive[0].numel() >= WIDE else in_parallel
-    return (kernel_of(drive.device) if drive.ndim == 3 else None) or in_parallel
+    suits = drive.ndim == 3 and drive.dtype in (torch.float32, torch.float64)  # sums over many steps need that much
+    return (kernel_of(drive.device) if suits else None) or in_parallel
 
 
 @functools.cache
@@ -59,24 +60,33 @@ def fused(device: torch.device) -> Solver | None:
 
         kernel: Solver = in_one_pass
         check(kernel, device)
+    except torch.OutOfMemoryError:
+        raise
+    except AssertionError:
+        reason = "it computes something else on this card; please report it"
     except Exception as error:  # each thing that can be missing raises what it likes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        warnings.warn(f"lstm.cell: no Triton kernel here, so the scan is slower: {reason}", stacklevel=2)
-        return None
-    return kernel
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"it needs gcc and Python's headers ({type(error).__name__}: {lines[0]})"
+    else:
+        return kernel
+    warnings.warn(f"lstm.cell: scanning without the Triton kernel, so slower: {reason}", stacklevel=2)
+    return None
 
 
 kernel_of: Callable[[torch.device], Solver | None] = torch.compiler.disable(fused)  # type: ignore[no-untyped-call]
 
 
 def check(solve: Solver, device: torch.device) -> None:
-    """Raise unless it solves a small recurrence as the definition does; no random number is drawn for it."""
-    numbers = torch.arange(2 * 300 * 3 * 5, device=device, dtype=torch.float32).view(2, 300, 3, 5)
-    decay, drive = numbers.sin().abs()
-    for reverse in (False, True):
-        found, wanted = torch.empty_like(drive), torch.empty_like(drive)
-        solve(found, decay, drive, drive[0], reverse)
-        in_turn(wanted, decay, drive, drive[0], reverse)
+    """Raise unless it solves small recurrences as the definition does; no random number is drawn for it."""
+    # Aligned states as a cell lays them out, and ragged ones with a drive of one number, as a gradient can be: Triton
+    # builds another kernel for each.
+    for width, reverse, constant in ((32, False, False), (32, True, False), (5, True, True)):
+        numbers = torch.arange(3 * 300 * 2 * width, device=device, dtype=torch.float32).sin().abs()
+        decay, drive = numbers.view(3, 300, 2 * width).transpose(0, 1).chunk(2, -1)
+        drive = drive[:1, :1, :1].expand_as(drive) if constant else drive
+        found, wanted = torch.empty_like(decay), torch.empty_like(decay)
+        solve(found, decay, drive, decay[0], reverse)
+        in_turn(wanted, decay, drive, decay[0], reverse)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
