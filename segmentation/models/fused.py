@@ -11,8 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 LANES = 16  # elements of the state that a program takes
-LONG, SHORT = (256, 8), (128, 4)  # steps of a block and warps, the faster for long scans and for short ones, measured:
-# docs/benchmark.md
+# Steps of a block and warps, the faster for long scans and for short ones (measured: docs/benchmark.md).
+LONG, SHORT = (256, 8), (128, 4)
 
 
 @triton.jit

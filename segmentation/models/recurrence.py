@@ -61,7 +61,7 @@ def fused(device: torch.device) -> Solver | None:
         kernel: Solver = in_one_pass
         check(kernel, device)
     except torch.OutOfMemoryError:
-        raise
+        raise  # says nothing of the kernel, and is not remembered
     except AssertionError:
         reason = "it computes something else on this card; please report it"
     except Exception as error:  # each thing that can be missing raises what it likes
