@@ -9,6 +9,7 @@ import torch
 
 from segmentation.config import CONF
 from segmentation.errors import UserError
+from segmentation.models.decoders import build_features
 from segmentation.models.files import load_model, save_model
 from segmentation.models.network import Network, build_network
 from tests.settings import model
@@ -145,3 +146,10 @@ def test_the_fpn_is_that_of_its_library() -> None:
     torch.testing.assert_close(network(image), original(image))
     concatenating = build("resnet18", "fpn", decoder__decoder_merge_policy="cat").eval()
     assert concatenating(image).shape == (2, 5, 64, 96)
+
+
+@pytest.mark.parametrize("decoder", ["fcn", "pspnet"])
+def test_depth_is_the_depth_whatever_a_decoder_calls_it(decoder: str) -> None:
+    """segmentation_models_pytorch's decoders call it `encoder_depth`, and pass it on themselves."""
+    settings = model("resnet18", decoder, backbone__args={"depth": 2})
+    assert build_features(settings["backbone"], settings["decoder"], load_weights=False).stride == 4

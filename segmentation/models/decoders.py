@@ -108,7 +108,7 @@ def build_features(
         for key in keywords:
             if key.startswith("pretrained") or key in ("checkpoint_path", "cache_dir", "encoder_weights"):
                 raise UserError(f"{group}.{key}: where weights come from is for backbone.weights to say; leave it out")
-    keywords = {**stride_keyword(decoder["_target_"], backbone["output_stride"]), **backbone["args"]}
+    keywords = named_for(decoder["_target_"], {"output_stride": backbone["output_stride"], **backbone["args"]})
     if load_weights:
         keywords |= weights_keywords(name, backbone["weights"])
     pretrained = keywords.pop("pretrained", None)
@@ -148,12 +148,11 @@ def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
         raise UserError(f"backbone.checkpointing=true: timm's {name} cannot do that; leave it off") from error
 
 
-def stride_keyword(target: str, stride: int | None) -> dict[str, int]:
-    """`backbone.output_stride` under the name that this decoder's model gives it; None leaves the decoder's own."""
-    if stride is None:
-        return {}
-    named = "encoder_output_stride" in inspect.signature(get_class(target)).parameters
-    return {"encoder_output_stride" if named else "output_stride": stride}
+def named_for(target: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """`output_stride` and `depth` as this decoder's model calls them; an `output_stride` of None is its own."""
+    known = {name for base in get_class(target).__mro__ for name in inspect.signature(base.__init__).parameters}
+    renamed = {key: f"encoder_{key}" for key in ("output_stride", "depth") if f"encoder_{key}" in known}
+    return {renamed.get(key, key): value for key, value in keywords.items() if (key, value) != ("output_stride", None)}
 
 
 def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, int, int]:
