@@ -150,7 +150,7 @@ def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
 
 def named_for(target: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """`output_stride` and `depth` as this decoder's model calls them; an `output_stride` of None is its own."""
-    known = {name for base in get_class(target).__mro__ for name in inspect.signature(base.__init__).parameters}
+    known = {name for base in get_class(target).mro()[:-1] for name in inspect.signature(base).parameters}
     renamed = {key: f"encoder_{key}" for key in ("output_stride", "depth") if f"encoder_{key}" in known}
     return {renamed.get(key, key): value for key, value in keywords.items() if (key, value) != ("output_stride", None)}
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from segmentation.models.backbones import normalisation
 from segmentation.models.decoders import MULTIPLE, Features, build_features
+from segmentation.models.dilated import mend_dilated
 from segmentation.targets import build
 
 Size = tuple[int, int]
@@ -98,7 +99,9 @@ def build_network(
         found if given is None else torch.tensor(given).view(1, -1, 1, 1)
         for found, given in zip(usual, (inputs.mean, inputs.std), strict=True)
     )
-    return Network(features, mean, std, lstm, classifier)
+    network = Network(features, mean, std, lstm, classifier)
+    mend_dilated(network)
+    return network
 
 
 def is_symbol(*lengths: int) -> bool:
