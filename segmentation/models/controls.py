@@ -122,9 +122,9 @@ class Attention(Slot):
 
 
 class Frozen(SpatialLSTM):
-    """A SpatialLSTM whose recurrent weights stay as initialised; only the projection behind them learns.
+    """A SpatialLSTM whose LSTM stays as initialised, in all its weights; only the projection behind it learns.
 
-    What it gains, random mixing in the scan's order gains, without any learning of what to remember.
+    What it gains, random mixing in the scan's order gains, without any learning of what to read and to remember.
     """
 
     def __init__(self, channels: int, map_stride: int, **settings: Any) -> None:
