@@ -74,6 +74,21 @@ def test_the_guide_to_new_parts_works_as_it_stands(tmp_path: Path) -> None:
     assert len(list((tmp_path / "outputs" / "evaluate").glob("*/metrics.json"))) == 1
 
 
+def test_the_commands_of_the_results_compose(compose: Compose) -> None:
+    """With the first value of each that they sweep; their folders are each named once."""
+    trainings = [
+        line.split(" -m ", 2)[-1]
+        for line in (ROOT / "docs" / "results.md").read_text().splitlines()
+        if line.lstrip().startswith("python -m segmentation.train")
+    ]
+    folders = []
+    for training in trainings:
+        words = shlex.split(training.removeprefix("segmentation.train "))
+        folders += [word for word in words if word.startswith("hydra.")]
+        compose(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words if not word.startswith("hydra.")))
+    assert len(trainings) > len(set(folders)) == len(folders) > 10
+
+
 @pytest.mark.slow
 def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
     write_files("tutorial.md", tmp_path)
