@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from segmentation.analysis import plots
 from segmentation.analysis.cells import Cell
@@ -36,7 +35,7 @@ def draw_curves(cells: Sequence[Cell]) -> Figure:
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         plots.tidy(axes)
     if figure.axes[0].lines:
         plots.legend_below(figure, figure.axes[0], columns=3)
