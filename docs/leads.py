@@ -4,41 +4,48 @@ Each is a folder of runs, or FOLDER:CHOICE for those of them with `lstm=CHOICE`.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segmentation.analysis.runs import find_runs
-from segmentation.analysis.statistics import Difference, paired_difference
+from segmentation.analysis.ablation import with_interval
+from segmentation.analysis.runs import Run, find_runs
+from segmentation.analysis.statistics import Difference, paired_difference, probability
+from segmentation.errors import UserError
 
-METRICS = ("pixel_accuracy", "mean_iou")
-Scores = dict[int, dict[str, float]]
+SIGNS = (1, -1, -1, 1)
 
 
-def read_scores(words: str) -> Scores:
-    """The metrics of each seed, in per cent."""
+def by_seed(words: str) -> dict[int, Run]:
+    """The runs that the words name."""
     folder, _, choice = words.partition(":")
-    found: Scores = {}
-    for run in find_runs(Path(folder))[0]:
-        if choice in ("", run.choices["lstm"]):
-            if run.seed in found:
-                raise SystemExit(f"error: {words}: two runs of seed {run.seed}; name a folder with one of each seed")
-            found[run.seed] = {metric: 100 * run.metrics[metric] for metric in METRICS}
+    runs = [run for run in find_runs(Path(folder))[0] if choice in ("", run.choices.get("lstm"))]
+    found = {run.seed: run for run in runs}
+    if not found or len(found) < len(runs):
+        raise UserError(f"{words}: no run, or several of a seed; name a folder with one run of each seed")
     return found
 
 
-def lead(scores: list[Scores], metric: str) -> Difference:
-    """Of the first over the second, less that of the third over the fourth."""
-    seeds = sorted(set.intersection(*map(set, scores)))
-    signs = (1, -1, -1, 1)
+def lead(sides: Sequence[Mapping[int, Run]], metric: str) -> Difference:
+    """Of the first over the second, less that of the third over the fourth, in fractions."""
+    seeds = sorted(set.intersection(*map(set, sides)))
+    if not seeds:
+        raise UserError("no seed is in all of the folders; name runs that share seeds")
     return paired_difference(
-        [sum(sign * of[seed][metric] for sign, of in zip(signs, scores, strict=False)) for seed in seeds]
+        [sum(sign * side[seed].metrics[metric] for sign, side in zip(SIGNS, sides, strict=False)) for seed in seeds]
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     if len(sys.argv) not in (3, 5):
         raise SystemExit(__doc__)
-    scores = [read_scores(words) for words in sys.argv[1:]]
-    for metric in METRICS:
-        found = lead(scores, metric)
-        interval = "" if found.low is None else f" [{found.low:+.2f}, {found.high:+.2f}], p = {found.p_value:.2g}"
-        print(f"{metric}: {found.mean:+.2f}{interval}, {found.pairs} seeds")
+    try:
+        sides = [by_seed(words) for words in sys.argv[1:]]
+        found = {metric: lead(sides, metric) for metric in ("pixel_accuracy", "mean_iou")}
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    for metric, result in found.items():
+        print(f"{metric}: {with_interval(result)}, {result.pairs} seeds, p {probability(result.p_value) or 'unknown'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ import yaml
 
 from segmentation.config import CONF
 from tests.conftest import Compose
+from tests.made_up import make_sweep
 
 ROOT = Path(__file__).parent.parent
 # Appended to the trainings of the guide: what it shows does not depend on how long or on how much it trains.
@@ -46,7 +47,7 @@ def write_files(page: str, folder: Path) -> None:
 def commands(page: str) -> list[list[str]]:
     """The words of each command of a page, without `python`."""
     lines = "".join(text for language, text in blocks(page) if language == "console").splitlines()
-    words = [shlex.split(line) for line in lines]
+    words = [split for line in lines if (split := shlex.split(line, comments=True))]
     assert all(line[0] == "python" for line in words)
     return [line[1:] for line in words]
 
@@ -76,17 +77,25 @@ def test_the_guide_to_new_parts_works_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_commands_of_the_results_compose(compose: Compose) -> None:
     """With the first value of each that they sweep; their folders are each named once."""
-    trainings = [
-        line.split(" -m ", 2)[-1]
-        for line in (ROOT / "docs" / "results.md").read_text().splitlines()
-        if line.lstrip().startswith("python -m segmentation.train")
+    found = [words[2:] for words in commands("results.md") if words[:2] == ["-m", "segmentation.train"]]
+    folders = [word for words in found for word in words if word.startswith("hydra.")]
+    for words in found:
+        settings = [word for word in words if word != "-m" and not word.startswith("hydra.")]
+        compose(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in settings))
+    assert len(found) > len(set(folders)) == len(folders) > 10
+
+
+def test_leads_are_paired_by_seed(tmp_path: Path) -> None:
+    """Of accuracies of 0.80, 0.81, 0.79 without and 0.82, 0.825, 0.815 with, and of the same less itself."""
+    sweep = str(make_sweep(tmp_path))
+    found = [
+        subprocess.run([sys.executable, str(ROOT / "docs" / "leads.py"), *words], capture_output=True, text=True)
+        for words in ([f"{sweep}:zigzag", f"{sweep}:none"], [f"{sweep}:zigzag", f"{sweep}:none"] * 2, [sweep, sweep])
     ]
-    folders = []
-    for training in trainings:
-        words = shlex.split(training.removeprefix("segmentation.train "))
-        folders += [word for word in words if word.startswith("hydra.")]
-        compose(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words if not word.startswith("hydra.")))
-    assert len(trainings) > len(set(folders)) == len(folders) > 10
+    assert found[0].stdout.startswith("pixel_accuracy: +2.00 [+0.76, +3.24], 3 seeds, p 0.020\nmean_iou: +1.00 ")
+    assert found[1].stdout.startswith("pixel_accuracy: +0.00 [+0.00, +0.00], 3 seeds")
+    assert found[2].returncode == 1
+    assert found[2].stderr == f"error: {sweep}: no run, or several of a seed; name a folder with one run of each seed\n"
 
 
 @pytest.mark.slow
