@@ -13,7 +13,7 @@ import yaml
 
 from segmentation.config import CONF
 from tests.conftest import Compose
-from tests.made_up import make_sweep
+from tests.made_up import make_run, make_sweep
 
 ROOT = Path(__file__).parent.parent
 # Appended to the trainings of the guide: what it shows does not depend on how long or on how much it trains.
@@ -87,15 +87,22 @@ def test_the_commands_of_the_results_compose(compose: Compose) -> None:
 
 def test_leads_are_paired_by_seed(tmp_path: Path) -> None:
     """Of accuracies of 0.80, 0.81, 0.79 without and 0.82, 0.825, 0.815 with, and of the same less itself."""
-    sweep = str(make_sweep(tmp_path))
+    sweep = str(make_sweep(tmp_path / "sweep"))
+    make_run(tmp_path / "other", "none", 0, 0.8, files_hash="def")
     found = [
         subprocess.run([sys.executable, str(ROOT / "docs" / "leads.py"), *words], capture_output=True, text=True)
-        for words in ([f"{sweep}:zigzag", f"{sweep}:none"], [f"{sweep}:zigzag", f"{sweep}:none"] * 2, [sweep, sweep])
+        for words in (
+            [f"{sweep}:zigzag", f"{sweep}:none"],
+            [f"{sweep}:zigzag", f"{sweep}:none"] * 2,
+            [sweep, sweep],
+            [f"{sweep}:none", str(tmp_path / "other")],
+        )
     ]
     assert found[0].stdout.startswith("pixel_accuracy: +2.00 [+0.76, +3.24], 3 seeds, p 0.020\nmean_iou: +1.00 ")
     assert found[1].stdout.startswith("pixel_accuracy: +0.00 [+0.00, +0.00], 3 seeds")
     assert found[2].returncode == 1
     assert found[2].stderr == f"error: {sweep}: no run, or several of a seed; name a folder with one run of each seed\n"
+    assert found[3].stderr.startswith("error: the runs were not tested on the same images")
 
 
 @pytest.mark.slow

@@ -60,6 +60,11 @@ def test_a_pair_that_does_not_fit_is_one_line() -> None:
         build("resnet18", "fpn", backbone__output_stride=8)
 
 
+def test_a_decoder_may_be_made_by_a_function() -> None:
+    made_by = {"decoder___target_": "segmentation_models_pytorch.create_model", "decoder__arch": "unet"}
+    assert isinstance(build(decoder="unet", **made_by).decoder, type(build(decoder="unet").decoder))
+
+
 def test_padding_is_cut_off() -> None:
     """What lies right of an image cannot matter more than repeating its border does."""
     network = build().eval()

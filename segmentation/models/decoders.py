@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_object, instantiate
 from segmentation_models_pytorch.encoders import get_encoder
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
@@ -108,11 +108,10 @@ def build_features(
         for key in keywords:
             if key.startswith("pretrained") or key in ("checkpoint_path", "cache_dir", "encoder_weights"):
                 raise UserError(f"{group}.{key}: where weights come from is for backbone.weights to say; leave it out")
-    keywords = named_for(decoder["_target_"], {"output_stride": backbone["output_stride"], **backbone["args"]})
-    if load_weights:
-        keywords |= weights_keywords(name, backbone["weights"])
-    pretrained = keywords.pop("pretrained", None)
+    weights = weights_keywords(name, backbone["weights"]) if load_weights else {}
+    pretrained = weights.pop("pretrained", None)
     try:
+        keywords = named_for(decoder["_target_"], {"output_stride": backbone["output_stride"], **backbone["args"]})
         model = instantiate(
             decoder,
             encoder_name=f"tu-{name}",
@@ -121,6 +120,7 @@ def build_features(
             classes=1,
             _convert_="all",
             **keywords,
+            **weights,
         )
         drop_unread_stages(model.encoder)
         if backbone.get("checkpointing"):  # saved models do not say: it is a matter of training
@@ -135,7 +135,7 @@ def build_features(
             raise UserError(f"backbone.weights=pretrained: the download failed ({reason}); try again") from error
         raise UserError(
             f"decoder: {part} cannot take the backbone {name} at output_stride {backbone['output_stride']} ({reason}); "
-            "choose another decoder (decoder=fcn takes all), backbone or output_stride"
+            "choose another decoder (decoder=fcn takes all), backbone, backbone.args or output_stride"
         ) from error
     return Features(model.encoder, model.decoder, width, stride, minimum)
 
@@ -150,9 +150,19 @@ def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
 
 def named_for(target: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """`output_stride` and `depth` as this decoder's model calls them; an `output_stride` of None is its own."""
-    known = {name for base in get_class(target).mro()[:-1] for name in inspect.signature(base).parameters}
+    called = get_object(target)
+    parts = inspect.getmro(called)[:-1] if isinstance(called, type) else (called,)
+    known = {name for part in parts for name in parameters(part)}
     renamed = {key: f"encoder_{key}" for key in ("output_stride", "depth") if f"encoder_{key}" in known}
     return {renamed.get(key, key): value for key, value in keywords.items() if (key, value) != ("output_stride", None)}
+
+
+def parameters(called: Any) -> set[str]:
+    """The names of what a class or function can be called with; none where Python does not know."""
+    try:
+        return set(inspect.signature(called).parameters)
+    except ValueError:  # written in C
+        return set()
 
 
 def probe(backbone: nn.Module, decoder: nn.Module, channels: int) -> tuple[int, int, int]:
