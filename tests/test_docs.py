@@ -76,13 +76,27 @@ def test_the_guide_to_new_parts_works_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_results_compose(compose: Compose) -> None:
-    """With the first value of each that they sweep; their folders are each named once."""
-    found = [words[2:] for words in commands("results.md") if words[:2] == ["-m", "segmentation.train"]]
-    folders = [word for words in found for word in words if word.startswith("hydra.")]
-    for words in found:
-        settings = [word for word in words if word != "-m" and not word.startswith("hydra.")]
-        compose(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in settings))
-    assert len(found) > len(set(folders)) == len(folders) > 10
+    """With every value that they sweep; each writes to a folder of its own, and what is read was written before."""
+    found = commands("results.md")
+    folders: list[str] = []
+    for _, module, *words in (line for line in found if line[:2] == ["-m", "segmentation.train"]):
+        folders += [word.split("=")[1] for word in words if word.startswith("hydra.")]
+        values = [sweep(word) for word in words if word != "-m" and not word.startswith("hydra.")]
+        for turn in range(max(map(len, values))):
+            compose(*(those[turn % len(those)] for those in values), name=module.split(".")[1])
+    assert len(set(folders)) == len(folders) > 10
+    read = [word.partition(":")[0] for line in found if "segmentation.train" not in line for word in line]
+    read = [word for word in read if word.startswith("outputs/") and "=" not in word]
+    assert len(read) > 10
+    assert all(any(f"{folder}/".startswith(f"{name}/") for folder in folders) for name in read)
+    (evaluation,) = (line[2:] for line in found if line[1] == "segmentation.evaluate")
+    compose(*evaluation, name="evaluate")
+
+
+def sweep(word: str) -> list[str]:
+    """An override for each value of one that sweeps."""
+    name, equals, values = word.partition("=")
+    return [word] if values.startswith("[") else [f"{name}{equals}{value}" for value in values.split(",")]
 
 
 def test_leads_are_paired_by_seed(tmp_path: Path) -> None:
