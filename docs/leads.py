@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segmentation.analysis.ablation import with_interval
+from segmentation.analysis.cells import check_contracts
 from segmentation.analysis.runs import Run, find_runs
 from segmentation.analysis.statistics import Difference, paired_difference, probability
 from segmentation.errors import UserError
@@ -30,10 +31,7 @@ def lead(sides: Sequence[Mapping[int, Run]], metric: str) -> Difference:
     seeds = sorted(set.intersection(*map(set, sides)))
     if not seeds:
         raise UserError("no seed is in all of the folders; name runs that share seeds")
-    if any(side[seed].contract != sides[0][seeds[0]].contract for side in sides for seed in seeds):
-        raise UserError(
-            "the runs were not tested on the same images and classes; name runs of one split of one data set"
-        )
+    check_contracts([side[seed] for side in sides for seed in seeds])
     return paired_difference(
         [sum(sign * side[seed].metrics[metric] for sign, side in zip(SIGNS, sides, strict=False)) for seed in seeds]
     )

@@ -76,12 +76,12 @@ def test_the_guide_to_new_parts_works_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_results_compose(compose: Compose) -> None:
-    """With every value that they sweep; each writes to a folder of its own, and what is read was written before."""
+    """With every value that they sweep; each writes to a folder of its own, and what is read some training writes."""
     found = commands("results.md")
     folders: list[str] = []
     for _, module, *words in (line for line in found if line[:2] == ["-m", "segmentation.train"]):
         folders += [word.split("=")[1] for word in words if word.startswith("hydra.")]
-        values = [sweep(word) for word in words if word != "-m" and not word.startswith("hydra.")]
+        values = [each_value(word) for word in words if word != "-m" and not word.startswith("hydra.")]
         for turn in range(max(map(len, values))):
             compose(*(those[turn % len(those)] for those in values), name=module.split(".")[1])
     assert len(set(folders)) == len(folders) > 10
@@ -93,7 +93,7 @@ def test_the_commands_of_the_results_compose(compose: Compose) -> None:
     compose(*evaluation, name="evaluate")
 
 
-def sweep(word: str) -> list[str]:
+def each_value(word: str) -> list[str]:
     """An override for each value of one that sweeps."""
     name, equals, values = word.partition("=")
     return [word] if values.startswith("[") else [f"{name}{equals}{value}" for value in values.split(",")]
@@ -116,7 +116,8 @@ def test_leads_are_paired_by_seed(tmp_path: Path) -> None:
     assert found[1].stdout.startswith("pixel_accuracy: +0.00 [+0.00, +0.00], 3 seeds")
     assert found[2].returncode == 1
     assert found[2].stderr == f"error: {sweep}: no run, or several of a seed; name a folder with one run of each seed\n"
-    assert found[3].stderr.startswith("error: the runs were not tested on the same images")
+    assert found[3].stderr.startswith("error: ")
+    assert "its files_hash is 'def' instead of 'abc'" in found[3].stderr
 
 
 @pytest.mark.slow

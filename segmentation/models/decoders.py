@@ -149,7 +149,10 @@ def checkpoint_gradients(encoder: nn.Module, name: str) -> None:
 
 
 def named_for(target: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """`output_stride` and `depth` as this decoder's model calls them; an `output_stride` of None is its own."""
+    """`output_stride` and `depth` as this decoder's model calls them; an `output_stride` of None is its own.
+
+    A function gets what it does not name itself as it is.
+    """
     called = get_object(target)
     parts = inspect.getmro(called)[:-1] if isinstance(called, type) else (called,)
     known = {name for part in parts for name in parameters(part)}

@@ -13,8 +13,8 @@ class InFloat32(nn.Module):
     """Mixed into a convolution: where its weights learn on a CPU under autocast, it computes in float32 all the same.
 
     In bf16, channels-last and on maps some 30 wide or more, torch 2.14's gradient of its weights was not the gradient
-    but noise as large, or not finite, on CPUs with AVX-512 (with AMX too, of depthwise convolutions alone); those of
-    its input and its output were right.
+    but noise as large, or not finite, on CPUs with AVX-512 (on those with AMX as well, only of depthwise
+    convolutions); those of its input and its output were right.
     """
 
     weight: Tensor
