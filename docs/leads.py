@@ -26,12 +26,17 @@ def by_seed(words: str) -> dict[int, Run]:
     return found
 
 
-def lead(sides: Sequence[Mapping[int, Run]], metric: str) -> Difference:
-    """Of the first over the second, less that of the third over the fourth, in fractions."""
+def shared_seeds(sides: Sequence[Mapping[int, Run]]) -> list[int]:
+    """Those that all sides have, of runs that may be compared."""
     seeds = sorted(set.intersection(*map(set, sides)))
     if not seeds:
         raise UserError("no seed is in all of the folders; name runs that share seeds")
     check_contracts([side[seed] for side in sides for seed in seeds])
+    return seeds
+
+
+def lead(sides: Sequence[Mapping[int, Run]], seeds: Sequence[int], metric: str) -> Difference:
+    """Of the first over the second, less that of the third over the fourth, in fractions."""
     return paired_difference(
         [sum(sign * side[seed].metrics[metric] for sign, side in zip(SIGNS, sides, strict=False)) for seed in seeds]
     )
@@ -42,10 +47,11 @@ def main() -> None:
         raise SystemExit(__doc__)
     try:
         sides = [by_seed(words) for words in sys.argv[1:]]
-        found = {metric: lead(sides, metric) for metric in ("pixel_accuracy", "mean_iou")}
+        seeds = shared_seeds(sides)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    for metric, result in found.items():
+    for metric in ("pixel_accuracy", "mean_iou"):
+        result = lead(sides, seeds, metric)
         print(f"{metric}: {with_interval(result)}, {result.pairs} seeds, p {probability(result.p_value) or 'unknown'}")
 
 

@@ -79,11 +79,11 @@ def test_the_commands_of_the_results_compose(compose: Compose) -> None:
     """With every value that they sweep; each writes to a folder of its own, and what is read some training writes."""
     found = commands("results.md")
     folders: list[str] = []
-    for _, module, *words in (line for line in found if line[:2] == ["-m", "segmentation.train"]):
+    for words in (line[2:] for line in found if line[:2] == ["-m", "segmentation.train"]):
         folders += [word.split("=")[1] for word in words if word.startswith("hydra.")]
         values = [each_value(word) for word in words if word != "-m" and not word.startswith("hydra.")]
         for turn in range(max(map(len, values))):
-            compose(*(those[turn % len(those)] for those in values), name=module.split(".")[1])
+            compose(*(those[turn % len(those)] for those in values))
     assert len(set(folders)) == len(folders) > 10
     read = [word.partition(":")[0] for line in found if "segmentation.train" not in line for word in line]
     read = [word for word in read if word.startswith("outputs/") and "=" not in word]
