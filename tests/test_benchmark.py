@@ -24,8 +24,12 @@ from segmentation.benchmarks.figures import Finding, ratio, write
 from segmentation.benchmarks.files import on_disk, sample_files
 from segmentation.benchmarks.loading import measure_loading
 from segmentation.benchmarks.peer import Files, Peer, PeerTask, peer_loader, peers_own
+from segmentation.benchmarks.scanning import torchs_own
 from segmentation.benchmarks.timing import in_turn, matrix_product
 from segmentation.errors import UserError
+from segmentation.models.minimal import MinGRU
+from segmentation.models.orders import zigzag
+from segmentation.models.scans import Scan
 from tests.conftest import Compose
 
 SMALL = (
@@ -249,3 +253,13 @@ def test_quick_ends_within_two_minutes(tmp_path: Path) -> None:
     assert time.monotonic() - start < 120
     subjects = {row["subject"] for row in json.loads((tmp_path / "benchmark.json").read_text())["findings"]}
     assert {"this project / peer", "this project / bare loop"} <= subjects
+
+
+def test_a_scan_is_compared_with_torchs_own_network_where_torch_has_it() -> None:
+    kinds = {}
+    for cell in ("lstm", "gru", "mingru"):
+        scan = Scan(3, zigzag, {}, cell=cell, hidden_size=4, num_layers=2, bidirectional=True, chunk=None)
+        own = torchs_own(scan, cell)
+        kinds[cell] = type(own)
+        assert [one.shape for one in own.parameters()] == [one.shape for one in scan.cell.parameters()]
+    assert kinds == {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "mingru": MinGRU}

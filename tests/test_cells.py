@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from segmentation.choice import CANDIDATES
 from segmentation.errors import UserError
-from segmentation.models import recurrence
+from segmentation.models import lstm, recurrence
 from segmentation.models.chunks import scan_in_chunks
 from segmentation.models.minimal import MinGRU, MinLSTM
-from segmentation.models.recurrence import Solver, in_parallel, in_turn, linear_recurrence
+from segmentation.models.recurrence import Solver, fastest, in_parallel, in_turn, linear_recurrence
 from segmentation.models.spatial_lstm import SpatialLSTM
 from segmentation.train import train
 from tests.conftest import Compose
 from tests.settings import LSTM
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 16, 33)
-CELLS: list[Any] = [nn.LSTM, nn.GRU, MinLSTM, MinGRU]
+CELLS: list[Any] = [lstm.LSTM, nn.GRU, MinLSTM, MinGRU]
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -48,6 +48,12 @@ def test_both_forms_are_the_recurrence(length: int, solve: Solver, reverse: bool
 def test_gradients_of_the_recurrence(length: int, solve: Solver, reverse: bool) -> None:
     inputs = numbers(length, 2, seed=1), numbers(length, 2), numbers(2, seed=2)
     assert torch.autograd.gradcheck(lambda *x: linear_recurrence(*x, reverse=reverse, solve=solve), inputs)
+
+
+def test_a_cpu_takes_wide_steps_in_turn_and_narrow_ones_in_parallel() -> None:
+    assert fastest(torch.zeros(3, 1, recurrence.WIDE)) is in_turn
+    assert fastest(torch.zeros(3, 1, recurrence.WIDE - 1)) is in_parallel
+    assert fastest(torch.zeros(3, 1, recurrence.WIDE, device="meta")) is in_parallel
 
 
 def by_definition(cell: Any, sequences: Tensor) -> Tensor:
@@ -147,7 +153,7 @@ def test_auto_takes_the_cell_that_was_measured_to_be_faster(
 
     def pretend(module: Any, maps: Tensor, trainer: Any) -> float:
         (cell,) = [
-            name for name, known in (("lstm", nn.LSTM), ("mingru", MinGRU)) if type(module.scans[0].cell) is known
+            name for name, known in (("lstm", lstm.LSTM), ("mingru", MinGRU)) if type(module.scans[0].cell) is known
         ]
         measured.append(cell)
         assert maps.shape[0] == 4
@@ -159,7 +165,7 @@ def test_auto_takes_the_cell_that_was_measured_to_be_faster(
     assert set(measured) == set(CANDIDATES)
     assert f"lstm.cell=auto: {fastest}" in caplog.text
     network, _ = load_model(tmp_path / "run")
-    assert type(network.lstm.scans[0].cell) is {"lstm": nn.LSTM, "mingru": MinGRU}[fastest]  # type: ignore[union-attr,index]
+    assert type(network.lstm.scans[0].cell) is {"lstm": lstm.LSTM, "mingru": MinGRU}[fastest]  # type: ignore[union-attr,index]
     config = {"lstm": {"cell": "auto", "order": "zigzag"}, "seed": 0}
     assert read_run(tmp_path / "run", config).config["lstm"]["cell"] == fastest
     measured.clear()

@@ -1,71 +1,142 @@
-"""The Triton kernel of the linear recurrence: its arithmetic by Triton's interpreter, its code by its compiler."""
+"""The Triton kernels of the cells: their arithmetic by Triton's interpreter, their code by its compiler."""
 
 import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from segmentation.models import recurrence
-from segmentation.models.minimal import MinGRU
-from segmentation.models.recurrence import check, fastest, fused, in_parallel, in_turn
+from segmentation.models import fused
+from segmentation.models.fused import try_out, usable
+from segmentation.models.lstm import LSTM
+from segmentation.models.minimal import MinGRU, MinLSTM
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with torch on Linux alone")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-INTERPRETED = """
+GATED = """
 import itertools
 import torch
-from segmentation.models import fused
-from segmentation.models.recurrence import check, in_turn, linear_recurrence
+from segmentation.models import gated_kernel, gated_scan as module
+from segmentation.models.gated_scan import check, definition, gated_scan
 
-check(fused.in_one_pass, torch.device("cpu"))
-fused.LANES, fused.LONG, fused.SHORT = 2, (4, 4), (4, 4)  # less than a block of 4 steps, a whole one, several
-for length, reverse in itertools.product((1, 3, 4, 5, 9), (False, True)):
+gated_kernel.LANES = 2
+gated_kernel.LONG = gated_kernel.SHORT = module.LONG = module.SHORT = 4, 4
+for length, directions in itertools.product((1, 4, 9), (1, 2)):  # less than a block of 4, a whole one, several
     torch.manual_seed(length)
-    both = torch.randn(2, length, 6, dtype=torch.float64).transpose(0, 1)  # laid out as a cell's linear map is
-    decay, drive = (half.clone() for half in both.chunk(2, -1))
-    inputs = [decay.sigmoid(), drive, torch.randn(2, 3, dtype=torch.float64)]
-    inputs = [one.requires_grad_() for one in inputs]
-    weights = torch.randn(length, 2, 3, dtype=torch.float64)
+    gates = torch.randn(directions, 6, 2, length).permute(3, 2, 0, 1).transpose(0, 1).requires_grad_()
+    start = torch.randn(directions, 2, 3).transpose(0, 1).requires_grad_()  # laid out as a cell has them
+    weights, more = torch.randn(2, length, directions, 3), torch.randn(directions, 2, 3).transpose(0, 1)
     found = []
-    for solve in (in_turn, fused.in_one_pass):
-        states = linear_recurrence(*inputs, reverse=reverse, solve=solve)
-        some = torch.autograd.grad((states * weights).sum(), inputs, retain_graph=True)
-        found.append([states, *some, *torch.autograd.grad(states.sum(), inputs)])  # of a sum: one number, expanded
-    for one, other in zip(*found):
-        torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
-    shared = inputs[0][:, :1].detach()  # one row's decays for both
-    for solve, states in zip((in_turn, fused.in_one_pass), found):
-        solve(states[0].data, shared, drive.detach(), torch.zeros(2, 3, dtype=torch.float64), reverse)
-    torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=1e-12)
+    for compute in (gated_scan, definition):
+        states, last = compute(gates, start)
+        loss = (states * weights).sum() + (last * more).sum()
+        some = torch.autograd.grad(loss, [gates, start], retain_graph=True)
+        found.append([states, last, *some, *torch.autograd.grad(states.sum(), [gates, start])])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    precise = definition(gates.double(), start.double())[0]
+    half = gated_scan(gates.bfloat16(), start)[0]
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), precise, rtol=0, atol=0.05)
+check(torch.device("cpu"), 5)
+"""
+
+LSTMS = """
+import itertools
+import torch
+from segmentation.models import lstm_kernel, lstm_scan
+from segmentation.models.lstm import LSTM
+from segmentation.models.lstm_scan import check, definition, lstm
+
+lstm_scan.rounded = lambda weights, dtype: weights.contiguous()  # the interpreter multiplies no bfloat16
+lstm_kernel.FEW, lstm_kernel.NARROW, lstm_kernel.WIDE = 6, (2, 4), (4, 4)  # less than a program's rows, several
+lstm_scan.FEW, lstm_scan.NARROW = lstm_kernel.FEW, lstm_kernel.NARROW
+for length, directions, rows in itertools.product((1, 4), (1, 2), (1, 3, 9)):
+    torch.manual_seed(length)
+    shapes = (rows, length, directions, 64), (directions, 64, 16), (directions, rows, 16), (directions, rows, 16)
+    mapped, weights, start, cell = (torch.randn(*shape) for shape in shapes)
+    inputs = [mapped, weights / 4, start.transpose(0, 1), cell.transpose(0, 1)]  # laid out as the module has them
+    inputs = [one.requires_grad_() for one in inputs]
+    outward, more = torch.randn(rows, length, directions, 16), torch.randn(directions, rows, 16).transpose(0, 1)
+    found = []
+    for compute in (lambda *all: lstm(*all, True)[:2], definition):
+        states, last = compute(*inputs)
+        some = torch.autograd.grad((states * outward).sum() + (last * more).sum(), inputs, retain_graph=True)
+        found.append([states, last, *some, *torch.autograd.grad(last.sum(), inputs)])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    states, last, gates, cells = lstm(*inputs, False)
+    assert gates.numel() == cells.numel() == 0
+    torch.testing.assert_close([states, last], found[0][:2], rtol=0, atol=0)
+check(torch.device("cpu"), 16)
+"""
+
+# The modules as a GPU runs them, against the same by torch and by the recurrence, also compiled without a break.
+MODULES = """
+import torch
+from segmentation.models import gated_scan, lstm, lstm_scan, minimal
+from segmentation.models.spatial_lstm import SpatialLSTM
+
+lstm_scan.rounded = lambda weights, dtype: weights.contiguous()
+words = dict(order="zigzag", order_args={}, combine="stack", hidden_size=16, num_layers=2, residual=True, stride=None)
+inputs = torch.randn(2, 8, 3, 4, requires_grad=True)
+suits = lambda answer: lambda self, sequences: answer
+
+def run(module):
+    states = module(inputs)
+    return [states, *torch.autograd.grad(states.square().sum(), [inputs, *module.parameters()])]
+
+for cell, both in (("lstm", True), ("lstm", False), ("mingru", True), ("minlstm", False)):
+    torch.manual_seed(0)
+    module = SpatialLSTM(8, 16, cell=cell, bidirectional=both, **words)
+    wanted = run(module)
+    lstm.LSTM.suits, lstm.usable, minimal.usable = suits(True), lambda *_: True, lambda *_: True
+    torch.testing.assert_close(run(module), wanted, rtol=1e-4, atol=1e-5)
+    if both:
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(run(compiled), wanted, rtol=1e-4, atol=1e-5)
+    chunks = SpatialLSTM(8, 16, cell=cell, bidirectional=both, chunk=5, **words)
+    chunks.load_state_dict(module.state_dict())
+    torch.testing.assert_close(run(chunks), wanted, rtol=1e-4, atol=1e-5)
+    lstm.LSTM.suits, lstm.usable, minimal.usable = suits(False), lambda *_: False, lambda *_: False
 """
 
 COMPILED = """
-import itertools
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from segmentation.models import fused
+from segmentation.models import gated_kernel, lstm_kernel
 
-names = fused.scan_blocks.arg_names
-kinds = dict.fromkeys(names, "i32") | dict.fromkeys(("states", "decay", "drive", "start"), "*fp32")
-dense = {name: 1 for name in names if name.endswith("_lane")}  # as Triton builds it for a cell's states: aligned too
-even = {(number,): [["tt.divisibility", 16]] for number, name in enumerate(names) if name not in dense}
-for reverse, aligned, (steps, warps) in itertools.product((False, True), (False, True), (fused.LONG, fused.SHORT)):
-    known = {"reverse": reverse, "steps": steps, "lanes": fused.LANES} | (dense if aligned else {})
+def build(kernel, constants, warps, card, **kinds):
+    names = kernel.arg_names
+    kinds = {name: kinds.get(name, "i32" if name in ("length", "count") else "*fp32") for name in names}
     source = ASTSource(
-        fused.scan_blocks,
-        kinds | dict.fromkeys(known, "constexpr"),
-        {(names.index(key),): value for key, value in known.items()},
-        {key: value for key, value in even.items() if names[key[0]] not in known} if aligned else {},
+        kernel,
+        kinds | dict.fromkeys(constants, "constexpr"),
+        {(names.index(key),): value for key, value in constants.items()},
+        {(names.index(name),): [["tt.divisibility", 16]] for name in set(names) - set(constants) if "*" in kinds[name]},
     )
-    built = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": warps})
-    assert built.asm["cubin"]
+    built = triton.compile(source, GPUTarget("cuda", card, 32), {"num_warps": warps})
+    assert built.asm["cubin"] and built.metadata.shared < 228 * 1024
+
+for card, half in ((80, "*fp16"), (90, "*bf16")):
+    for steps, warps in (gated_kernel.LONG, gated_kernel.SHORT):
+        constants = dict(directions=2, width=128, steps=steps, lanes=gated_kernel.LANES)
+        for kernel in (gated_kernel.scan_forward, gated_kernel.scan_backward):
+            same = dict.fromkeys(("gates", "states", "gradient", "to_gates"), half)
+            build(kernel, constants, warps, card, **same)
+    for rows, warps in (lstm_kernel.NARROW, lstm_kernel.WIDE):
+        constants = dict(directions=2, width=128, rows=rows)
+        given = dict.fromkeys(("mapped", "states", "gradient", "to_mapped"), half) | {"gates": "*fp16"}
+        for keep in (True, False):
+            build(lstm_kernel.run_forward, constants | {"keep": keep}, warps, card, weights="*fp16", **given)
+        build(lstm_kernel.run_backward, constants, warps, card, weights="*bf16", **given)
 """
 
 
@@ -75,76 +146,135 @@ def run(script: str, **environment: str) -> None:
 
 
 @needs_triton
-def test_the_kernel_is_the_recurrence() -> None:
-    run(INTERPRETED, TRITON_INTERPRET="1")
+@pytest.mark.parametrize("script", [GATED, LSTMS, MODULES], ids=["gated", "lstm", "modules"])
+def test_the_kernels_compute_the_definitions(script: str) -> None:
+    run(script, TRITON_INTERPRET="1")
 
 
 @needs_triton
-def test_the_kernel_compiles_for_a_gpu() -> None:
+def test_the_kernels_compile_for_gpus() -> None:
     run(COMPILED)
-
-
-def test_a_cpu_takes_wide_steps_in_turn_and_narrow_ones_in_parallel() -> None:
-    assert fastest(torch.zeros(3, 1, recurrence.WIDE)) is in_turn
-    assert fastest(torch.zeros(3, 1, recurrence.WIDE - 1)) is in_parallel
-    assert fused(torch.device("cpu")) is None
 
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """What earlier tests found out of a device is forgotten, and what this one makes it believe."""
-    fused.cache_clear()
+    try_out.cache_clear()
     yield
-    fused.cache_clear()
+    try_out.cache_clear()
 
 
+@pytest.mark.parametrize("kernel", ["gated_scan", "lstm_scan"])
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(RuntimeError("no compiler\nmore"), "gcc .*RuntimeError: no compiler"), (AssertionError(), "computes something")],
+    [(RuntimeError("no compiler\nmore"), "gcc.*RuntimeError: no compiler"), (AssertionError(), "computes something")],
 )
 @needs_triton
 @pytest.mark.usefixtures("forgotten")
-def test_a_gpu_that_cannot_take_the_kernel_halves_the_steps_and_says_so_once(
-    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+def test_a_gpu_that_cannot_take_a_kernel_goes_without_and_says_so_once(
+    error: Exception, said: str, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(recurrence, "check", refuse)
+    monkeypatch.setattr(import_module(f"segmentation.models.{kernel}"), "check", refuse)
     with pytest.warns(UserWarning, match=said):
-        assert fused(torch.device("cuda")) is None
+        assert not usable(kernel, torch.device("cuda"), 16)
     with warnings.catch_warnings(action="error"):
-        assert fused(torch.device("cuda")) is None
-    assert fastest(torch.zeros(3, 1, 4, device="meta")) is in_parallel
+        assert not usable(kernel, torch.device("cuda"), 16)
 
 
-def test_a_kernel_that_computes_otherwise_is_found_out() -> None:
+@pytest.mark.usefixtures("forgotten")
+def test_a_full_gpu_says_nothing_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(fused, "find_spec", lambda name: True)
+    monkeypatch.setattr(fused, "import_module", lambda name: type("kernel", (), {"check": full}))
+    with pytest.raises(torch.OutOfMemoryError):
+        usable("lstm_scan", torch.device("cuda"), 16)
+
+
+def test_a_cpu_takes_no_kernel() -> None:
+    assert not usable("gated_scan", torch.device("cpu"), 16)
+    assert not usable("lstm_scan", torch.device("cpu"), 16)
+
+
+@needs_triton
+@pytest.mark.parametrize(("kernel", "operation"), [("gated_scan", "gated_scan"), ("lstm_scan", "lstm")])
+def test_a_kernel_that_computes_otherwise_is_found_out(
+    kernel: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = import_module(f"segmentation.models.{kernel}")
+
+    def other_way(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        states, last = module.definition(*(one.flip(1) if one.ndim == 4 else one for one in inputs[:4]))
+        return states.flip(1), last
+
     here = torch.device("cpu")
-    check(in_turn, here)
-    check(in_parallel, here)
+    monkeypatch.setattr(module, operation, lambda *inputs: module.definition(*inputs[:4]))
+    module.check(here, 4)
+    monkeypatch.setattr(module, operation, other_way)
     with pytest.raises(AssertionError):
-        check(lambda states, decay, drive, start, reverse: in_turn(states, decay, drive, start, False), here)
+        module.check(here, 4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("width", [20, 32])
-def test_a_gpu_takes_the_kernel_and_computes_the_same(width: int, dtype: torch.dtype) -> None:
+def test_the_lstm_is_torchs() -> None:
     torch.manual_seed(0)
-    found = []
-    cell = MinGRU(3, width, 2, bidirectional=True).to(dtype)
-    sequences = torch.randn(4, 300, 3, dtype=dtype)
+    own = LSTM(3, 8, 2, batch_first=True, bidirectional=True)
+    torch.manual_seed(0)
+    torchs = nn.LSTM(3, 8, 2, batch_first=True, bidirectional=True)
+    assert list(own.state_dict()) == list(torchs.state_dict())
+    sequences, start = torch.randn(4, 5, 3), (torch.randn(4, 4, 8), torch.randn(4, 4, 8))
+    for given in ((sequences,), (sequences, start)):
+        (states, (last, cells)), (wanted, (last_wanted, cells_wanted)) = own(*given), torchs(*given)
+        assert torch.equal(states, wanted)
+        assert torch.equal(last, last_wanted)
+        assert torch.equal(cells, cells_wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "dtype", "device", "suits"),
+    [
+        ({}, torch.bfloat16, "cuda", True),
+        ({}, torch.float16, "cuda", True),
+        ({}, torch.float32, "cuda", False),
+        ({}, torch.bfloat16, "cpu", False),
+        ({"hidden_size": 256}, torch.bfloat16, "cuda", False),
+        ({"hidden_size": 24}, torch.bfloat16, "cuda", False),
+        ({"proj_size": 8}, torch.bfloat16, "cuda", False),
+        ({"bias": False}, torch.bfloat16, "cuda", False),
+        ({"batch_first": False}, torch.bfloat16, "cuda", False),
+    ],
+)
+def test_what_the_lstm_leaves_to_torch(words: dict[str, Any], dtype: torch.dtype, device: str, suits: bool) -> None:
+    cell = LSTM(**{"input_size": 3, "hidden_size": 16, "batch_first": True} | words)
+
+    class Sequences:
+        """What is asked of a tensor, which may be on a device that is not there."""
+
+        ndim = 3
+
+        def __init__(self) -> None:
+            self.dtype, self.device = dtype, torch.device(device)
+
+    sequences: Any = Sequences()
+    assert cell.suits(sequences) is suits
+
+
+@needs_gpu
+@pytest.mark.parametrize(("kind", "width"), [(LSTM, 16), (LSTM, 128), (MinGRU, 20), (MinGRU, 128), (MinLSTM, 32)])
+def test_a_gpu_takes_the_kernels_and_computes_the_same(kind: Any, width: int) -> None:
+    torch.manual_seed(0)
+    found: list[list[Tensor]] = []
+    cell = kind(3, width, 2, batch_first=True, bidirectional=True)
+    sequences = torch.randn(9, 300, 3)
     for device in ("cpu", "cuda"):
         here = cell.to(device)
-        states = here(sequences.to(device))[0]
+        with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
+            states = here(sequences.to(device))[0].float()
         gradients = torch.autograd.grad(states.square().sum(), list(here.parameters()))
         found.append([one.cpu() for one in (states, *gradients)])
-    assert fastest(torch.zeros(2, 2, 2, device="cuda")) is fused(torch.device("cuda", 0))
-    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)
-
-
-def test_half_precision_and_other_shapes_are_not_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrence, "kernel_of", lambda device: in_turn)
-    assert fastest(torch.zeros(3, 1, 4, device="meta")) is in_turn
-    assert fastest(torch.zeros(3, 1, 4, device="meta", dtype=torch.bfloat16)) is in_parallel
-    assert fastest(torch.zeros(3, 4, device="meta")) is in_parallel
+    assert usable("lstm_scan" if kind is LSTM else "gated_scan", torch.device("cuda", 0), width)
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() < 0.02 * one.norm()

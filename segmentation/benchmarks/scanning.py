@@ -129,7 +129,7 @@ def measure_overhead(
     part, findings = f"scan against torch's {cell} alone", []
     for name in orders:
         scans, maps = build_scans(settings, name, cell, (batch_size, channels, *size), how.device)
-        alone = [(scan.cell, sequences) for scan in scans for sequences in sequences_of(scan, maps)]
+        alone = [(torchs_own(scan, cell), sequences) for scan in scans for sequences in sequences_of(scan, maps)]
         subjects = {"scan": timed([(nn.Sequential(*scans), maps)], how), "alone": timed(alone, how)}
         taken = in_turn(subjects, repetitions, f"{part}: {name}")
         own, other = (Finding(part, f"{name}, {kind}", "ms", taken[kind]) for kind in ("scan", "alone"))
@@ -151,6 +151,20 @@ def build_scans(
         scans.append(Scan(channels, find_order(name), {}, cell=cell, chunk=None, **widths).to(device))
     maps = torch.randn(*shape, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
     return scans, maps
+
+
+def torchs_own(scan: Scan, cell: str) -> nn.Module:
+    """torch's recurrent network in place of the scan's, which may have kernels of its own; where torch has none of this
+    name, the scan's.
+    """
+    own: Any = scan.cell
+    kind = getattr(nn, cell.upper(), None)
+    if kind is None:
+        return scan.cell
+    module: nn.Module = kind(
+        own.input_size, own.hidden_size, own.num_layers, batch_first=True, bidirectional=own.bidirectional
+    )
+    return module.to(next(own.parameters()).device)
 
 
 def sequences_of(scan: Scan, maps: Tensor) -> list[Tensor]:

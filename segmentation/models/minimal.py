@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.models.fused import usable
 from segmentation.models.recurrence import linear_recurrence
 
 
@@ -47,8 +48,10 @@ class MinimalCell(nn.Module):
                 self.register_parameter(f"weight_ih_l{layer}{ending}", parameter(self.parts * hidden_size, width))
                 self.register_parameter(f"bias_ih_l{layer}{ending}", parameter(self.parts * hidden_size))
 
-    def step(self, mapped: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The maps of the input, each [..., hidden_size], to what a step keeps of the state and what it adds to it."""
+    def gates(self, mapped: Tensor) -> Tensor:
+        """The maps of the input [..., parts * hidden_size] to [..., 2 * hidden_size]: logits, the sigmoids of which a
+        step keeps of the state, and candidates, of which it adds the rest.
+        """
         raise NotImplementedError
 
     def forward(self, sequences: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -56,24 +59,43 @@ class MinimalCell(nn.Module):
 
         The last states, and those to `start` from, are [num_layers * directions, B, hidden_size], as torch has them.
         """
+        fused = sequences.dtype != torch.float64 and usable("gated_scan", sequences.device, self.hidden_size)
         last = []
         for layer in range(self.num_layers):
-            directions = []
-            for number, ending in enumerate(self.endings):
-                begin = None if start is None else start[layer * len(self.endings) + number]
-                states = self.scan(sequences, f"l{layer}{ending}", begin, reverse=number == 1)
-                directions.append(states.transpose(0, 1))
-                last.append(states[0 if number == 1 else -1])
-            sequences = torch.cat(directions, -1).to(sequences.dtype)
-        return sequences, torch.stack(last)
+            endings = [f"l{layer}{ending}" for ending in self.endings]
+            begin = None if start is None else start.reshape(self.num_layers, -1, *start.shape[1:])[layer]
+            states, ends = (self.scan_fused if fused else self.scan)(sequences, endings, begin)
+            last.append(ends)
+            sequences = states.to(sequences.dtype)
+        return sequences, torch.cat(last)
 
-    def scan(self, sequences: Tensor, ending: str, start: Tensor | None, *, reverse: bool) -> Tensor:
-        """Sequences [B, L, width] to states [L, B, hidden_size], by the parameters of this ending."""
-        mapped = F.linear(sequences, getattr(self, f"weight_ih_{ending}"), getattr(self, f"bias_ih_{ending}"))
-        # Sums over thousands of steps need float32 at least, whatever precision the maps are computed in.
-        precise = mapped.transpose(0, 1).to(torch.promote_types(mapped.dtype, torch.float32))
-        decay, drive = self.step(list(precise.chunk(self.parts, -1)))
-        return linear_recurrence(decay, drive, start, reverse=reverse)
+    def scan(self, sequences: Tensor, endings: list[str], start: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One layer, its parameters those of these endings: all states, and the last ones [directions, B, H]."""
+        directions, last = [], []
+        for number, ending in enumerate(endings):
+            mapped = F.linear(sequences, getattr(self, f"weight_ih_{ending}"), getattr(self, f"bias_ih_{ending}"))
+            # Sums over thousands of steps need float32 at least, whatever precision the maps are computed in.
+            precise = mapped.transpose(0, 1).to(torch.promote_types(mapped.dtype, torch.float32))
+            logit, candidate = self.gates(precise).chunk(2, -1)
+            keep = torch.sigmoid(logit)
+            drive = torch.addcmul(candidate, keep, candidate, value=-1)  # the rest, in one pass over memory
+            begin = None if start is None else start[number]
+            states = linear_recurrence(keep, drive, begin, reverse=number == 1)
+            directions.append(states.transpose(0, 1))
+            last.append(states[0 if number == 1 else -1])
+        return torch.cat(directions, -1), torch.stack(last)
+
+    def scan_fused(self, sequences: Tensor, endings: list[str], start: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same by the kernel for GPUs: gates in the precision of their maps, states between steps in float32."""
+        weights, biases = (
+            torch.cat([getattr(self, f"{name}_ih_{end}") for end in endings]) for name in ("weight", "bias")
+        )
+        mapped = F.linear(sequences, weights, biases)
+        mapped = mapped.view(*mapped.shape[:2], len(endings), -1)
+        if start is None:
+            start = mapped.new_zeros(len(endings), len(sequences), self.hidden_size, dtype=torch.float32)
+        states, last = torch.ops.segmentation.gated_scan(self.gates(mapped), start.transpose(0, 1))
+        return states.flatten(2), last.transpose(0, 1)
 
 
 class MinGRU(MinimalCell):
@@ -81,9 +103,8 @@ class MinGRU(MinimalCell):
 
     parts = 2
 
-    def step(self, mapped: list[Tensor]) -> tuple[Tensor, Tensor]:
-        keep, candidate = mapped  # 1 - z is the sigmoid of the negative gate: its map is learned with that sign
-        return mix(torch.sigmoid(keep), candidate)
+    def gates(self, mapped: Tensor) -> Tensor:
+        return mapped  # 1 - z is the sigmoid of the negative gate: its map is learned with that sign
 
 
 class MinLSTM(MinimalCell):
@@ -91,15 +112,10 @@ class MinLSTM(MinimalCell):
 
     parts = 3
 
-    def step(self, mapped: list[Tensor]) -> tuple[Tensor, Tensor]:
-        forget, take, candidate = mapped
+    def gates(self, mapped: Tensor) -> Tensor:
+        forget, take, candidate = mapped.chunk(3, -1)
         # f / (f + i) for f and i sigmoids: in this form no rounding to zero of both can divide by zero.
-        return mix(torch.sigmoid(F.logsigmoid(forget) - F.logsigmoid(take)), candidate)
-
-
-def mix(keep: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
-    """What a step keeps of the state, and what it adds: the rest of the candidate, in one pass over memory."""
-    return keep, torch.addcmul(candidate, keep, candidate, value=-1)
+        return torch.cat([F.logsigmoid(forget) - F.logsigmoid(take), candidate], -1)
 
 
 def parameter(size: int, width: int | None = None) -> nn.Parameter:

@@ -4,10 +4,7 @@
 half as many remain, and so on (Blelloch, 1990; Martin & Cundy, 2018). The work stays linear, the depth is logarithmic.
 """
 
-import functools
-import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -42,52 +39,7 @@ def linear_recurrence(
 
 def fastest(drive: Tensor) -> Solver:
     """How to solve a recurrence of this size on this device."""
-    if drive.device.type == "cpu":
-        return in_turn if drive[0].numel() >= WIDE else in_parallel
-    suits = drive.ndim == 3 and drive.dtype in (torch.float32, torch.float64)  # sums over many steps need that much
-    return (kernel_of(drive.device) if suits else None) or in_parallel
-
-
-@functools.cache
-def fused(device: torch.device) -> Solver | None:
-    """The kernel for a GPU, if it can be built there and computes the same: Triton needs a C compiler, and a card that
-    it knows.
-    """
-    if device.type != "cuda" or find_spec("triton") is None:
-        return None
-    try:
-        from segmentation.models.fused import in_one_pass
-
-        kernel: Solver = in_one_pass
-        check(kernel, device)
-    except torch.OutOfMemoryError:
-        raise  # says nothing of the kernel, and is not remembered
-    except AssertionError:
-        reason = "it computes something else on this card; please report it"
-    except Exception as error:  # each thing that can be missing raises what it likes
-        lines = str(error).strip().splitlines() or [""]
-        reason = f"it needs gcc and Python's headers ({type(error).__name__}: {lines[0]})"
-    else:
-        return kernel
-    warnings.warn(f"lstm.cell: scanning without the Triton kernel, so slower: {reason}", stacklevel=2)
-    return None
-
-
-kernel_of: Callable[[torch.device], Solver | None] = torch.compiler.disable(fused)  # type: ignore[no-untyped-call]
-
-
-def check(solve: Solver, device: torch.device) -> None:
-    """Raise unless it solves small recurrences as the definition does; no random number is drawn for it."""
-    # Aligned states as a cell lays them out, and ragged ones with a drive of one number, as a gradient can be: Triton
-    # builds another kernel for each.
-    for width, reverse, constant in ((32, False, False), (32, True, False), (5, True, True)):
-        numbers = torch.arange(3 * 300 * 2 * width, device=device, dtype=torch.float32).sin().abs()
-        decay, drive = numbers.view(3, 300, 2 * width).transpose(0, 1).chunk(2, -1)
-        drive = drive[:1, :1, :1].expand_as(drive) if constant else drive
-        found, wanted = torch.empty_like(decay), torch.empty_like(decay)
-        solve(found, decay, drive, decay[0], reverse)
-        in_turn(wanted, decay, drive, decay[0], reverse)
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    return in_turn if drive.device.type == "cpu" and drive[0].numel() >= WIDE else in_parallel
 
 
 class Recurrence(torch.autograd.Function):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from segmentation.errors import UserError, nearest
 from segmentation.models import orders
 from segmentation.models.chunks import scan_in_chunks
+from segmentation.models.lstm import LSTM
 from segmentation.models.minimal import MinGRU, MinLSTM
 from segmentation.targets import by_name
 
 Order = Callable[..., Tensor]
-CELLS: dict[str, type[nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "minlstm": MinLSTM, "mingru": MinGRU}
+CELLS: dict[str, type[nn.Module]] = {"lstm": LSTM, "gru": nn.GRU, "minlstm": MinLSTM, "mingru": MinGRU}
 
 
 def find_order(name: str) -> Order:
