@@ -254,6 +254,7 @@ class Odd(nn.LSTM):
 def test_chunks_are_refused_to_a_cell_of_another_kind() -> None:
     words: dict[str, Any] = LSTM | {"cell": "tests.test_cells.Odd", "hidden_size": 8}
     SpatialLSTM(4, 16, **words)
+    SpatialLSTM(4, 16, **words | {"cell": "torch.nn.LSTM", "chunk": 4})
     with pytest.raises(
         UserError, match=r"lstm\.chunk=4: splits only lstm, gru, minlstm, mingru, not tests\.test_cells\.Odd"
     ):

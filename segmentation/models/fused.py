@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -13,7 +14,8 @@ def usable(kernel: str, device: torch.device, size: int) -> bool:
     """Whether a kernel can be built for a device, and computes there what it should.
 
     Args:
-        kernel: a module here, with `check(device, size)`, which raises where the kernel computes something else.
+        kernel: a module here, with `check(device, size)`, which raises where the kernel computes something else, and
+            `CAPABILITY`, the oldest cards that it is for.
         device: where it shall run.
         size: of the state.
     """
@@ -25,8 +27,14 @@ def try_out(kernel: str, device: torch.device, size: int) -> bool:
     """The same, found out and not remembered from an earlier call: Triton needs a C compiler, and a card it knows."""
     if device.type != "cuda" or find_spec("triton") is None:
         return False
+    module = import_module(f"segmentation.models.{kernel}")
+    if torch.cuda.get_device_capability(device) < module.CAPABILITY:
+        return False
     try:
-        import_module(f"segmentation.models.{kernel}").check(device, size)
+        # In a thread of its own: what records, counts or repeats the operations of this one must not see the check's,
+        # nor do its autocast and inference mode hold there.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(module.check, device, size).result()
     except torch.OutOfMemoryError:
         raise  # says nothing of the kernel, and is not remembered
     except AssertionError:

@@ -1,4 +1,4 @@
-"""torch's LSTM, on GPUs by kernels of this project where they are faster."""
+"""torch's LSTM, on GPUs by kernels of this project, which were faster at 128 states on Hopper (docs/benchmark.md)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ State = tuple[Tensor, Tensor]  # states and cells, [num_layers * directions, B, 
 
 
 class LSTM(nn.RNNBase):
-    """torch's parameters, arguments and results, up to rounding, by the kernels where they suit.
+    """The parameters of torch's LSTM and, of tensors, its results up to rounding, by the kernels where they suit.
 
     Not a torch.nn.LSTM itself: torch.compile refuses those, and so could not compile across a scan.
 
@@ -37,7 +37,7 @@ class LSTM(nn.RNNBase):
         if not (self.suits(sequences) and usable("lstm_scan", sequences.device, self.hidden_size)):
             by_torch: tuple[Tensor, State] = self.by_torch(sequences, start)
             return by_torch
-        shape = (self.num_layers, -1, len(sequences), self.hidden_size)
+        shape = (self.num_layers, 1 + self.bidirectional, len(sequences), self.hidden_size)
         begins = None if start is None else [one.reshape(shape) for one in start]
         last_states, last_cells = [], []
         for layer in range(self.num_layers):
@@ -55,10 +55,12 @@ class LSTM(nn.RNNBase):
 
     def suits(self, sequences: Tensor) -> bool:
         """Whether the kernels compute this: half precision, as under autocast, where torch's own take float16."""
-        kind = sequences.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else sequences.dtype
-        plain = self.batch_first and self.bias and not self.proj_size and not self.dropout and sequences.ndim == 3
-        return kind == "cuda" and plain and dtype in (torch.float16, torch.bfloat16) and self.hidden_size in SIZES
+        if sequences.device.type != "cuda" or sequences.dtype == torch.float64:  # which autocast leaves alone
+            return False
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else sequences.dtype
+        plain = self.batch_first and self.bias and not self.proj_size and not self.dropout
+        filled = sequences.ndim == 3 and sequences.numel() > 0
+        return plain and filled and dtype in (torch.float16, torch.bfloat16) and self.hidden_size in SIZES
 
     def scan(self, sequences: Tensor, layer: int, begin: State | None) -> tuple[Tensor, State]:
         """One layer, its states and cells of [directions, B, hidden_size]."""
@@ -68,7 +70,7 @@ class LSTM(nn.RNNBase):
             for name in ("weight_ih", "bias_ih", "bias_hh", "weight_hh")
         )
         mapped = F.linear(sequences, torch.cat(weights), torch.cat(biases) + torch.cat(more_biases))
-        mapped = mapped.view(*mapped.shape[:2], len(endings), -1)
+        mapped = mapped.view(*mapped.shape[:2], len(endings), 4 * self.hidden_size)
         if begin is None:
             zeros = mapped.new_zeros(len(endings), len(sequences), self.hidden_size, dtype=torch.float32)
             begin = (zeros, zeros)

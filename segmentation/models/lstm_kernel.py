@@ -13,15 +13,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from segmentation.models.gated_kernel import logistic
+
 # Sequences of a program and its warps, the faster where there are few sequences in all directions, and where there are
-# many (measured: docs/benchmark.md).
-FEW, NARROW, WIDE = 1024, (8, 4), (16, 8)
-
-
-@triton.jit
-def logistic(x):
-    """Of float32."""
-    return 1.0 / (1.0 + tl.exp(-x))
+# many: 64 and 1,408 were measured (docs/benchmark.md). Triton 3.2 and 3.3 multiply no matrices of 8 columns.
+WIDE = 16, 8
+FEW, NARROW = 1024, (8, 4) if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6) else WIDE
+STAGES = 2  # of loads ahead: with Triton's three, gradients of 128 states miss the memory on an A100's chip by 1 KiB
 
 
 @triton.jit
@@ -163,5 +161,13 @@ def launch(kernel: Any, *tensors: Tensor, shape: torch.Size, **constants: bool) 
     rows, warps = NARROW if count * directions <= FEW else WIDE
     with torch.cuda.device_of(tensors[0]):  # Triton launches on the current device
         kernel[(triton.cdiv(count, rows), directions)](
-            *tensors, length, count, directions=directions, width=width, rows=rows, num_warps=warps, **constants
+            *tensors,
+            length,
+            count,
+            directions=directions,
+            width=width,
+            rows=rows,
+            num_warps=warps,
+            num_stages=STAGES,
+            **constants,
         )

@@ -59,7 +59,8 @@ class MinimalCell(nn.Module):
 
         The last states, and those to `start` from, are [num_layers * directions, B, hidden_size], as torch has them.
         """
-        fused = sequences.dtype != torch.float64 and usable("gated_scan", sequences.device, self.hidden_size)
+        suits = sequences.dtype != torch.float64 and sequences.numel() > 0
+        fused = suits and usable("gated_scan", sequences.device, self.hidden_size)
         last = []
         for layer in range(self.num_layers):
             endings = [f"l{layer}{ending}" for ending in self.endings]
@@ -91,7 +92,7 @@ class MinimalCell(nn.Module):
             torch.cat([getattr(self, f"{name}_ih_{end}") for end in endings]) for name in ("weight", "bias")
         )
         mapped = F.linear(sequences, weights, biases)
-        mapped = mapped.view(*mapped.shape[:2], len(endings), -1)
+        mapped = mapped.view(*mapped.shape[:2], len(endings), self.parts * self.hidden_size)
         if start is None:
             start = mapped.new_zeros(len(endings), len(sequences), self.hidden_size, dtype=torch.float32)
         states, last = torch.ops.segmentation.gated_scan(self.gates(mapped), start.transpose(0, 1))
