@@ -27,10 +27,10 @@ def try_out(kernel: str, device: torch.device, size: int) -> bool:
     """The same, found out and not remembered from an earlier call: Triton needs a C compiler, and a card it knows."""
     if device.type != "cuda" or find_spec("triton") is None:
         return False
-    module = import_module(f"segmentation.models.{kernel}")
-    if torch.cuda.get_device_capability(device) < module.CAPABILITY:
-        return False
     try:
+        module = import_module(f"segmentation.models.{kernel}")
+        if torch.cuda.get_device_capability(device) < module.CAPABILITY:
+            return False
         # In a thread of its own: what records, counts or repeats the operations of this one must not see the check's,
         # nor do its autocast and inference mode hold there.
         with ThreadPoolExecutor(1) as pool:
