@@ -24,7 +24,7 @@ def usable(kernel: str, device: torch.device, size: int) -> bool:
 
 @functools.cache
 def try_out(kernel: str, device: torch.device, size: int) -> bool:
-    """The same, found out and not remembered from an earlier call: Triton needs a C compiler, and a card it knows."""
+    """The same, found out once: Triton needs a C compiler, and a card that it knows."""
     if device.type != "cuda" or find_spec("triton") is None:
         return False
     try:
