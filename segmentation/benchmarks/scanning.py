@@ -129,7 +129,8 @@ def measure_overhead(
     part, findings = f"scan against torch's {cell} alone", []
     for name in orders:
         scans, maps = build_scans(settings, name, cell, (batch_size, channels, *size), how.device)
-        alone = [(torchs_own(scan, cell), sequences) for scan in scans for sequences in sequences_of(scan, maps)]
+        owns = [torchs_own(scan, cell) for scan in scans]
+        alone = [(own, steps) for own, scan in zip(owns, scans, strict=True) for steps in sequences_of(scan, maps)]
         subjects = {"scan": timed([(nn.Sequential(*scans), maps)], how), "alone": timed(alone, how)}
         taken = in_turn(subjects, repetitions, f"{part}: {name}")
         own, other = (Finding(part, f"{name}, {kind}", "ms", taken[kind]) for kind in ("scan", "alone"))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segmentation.models import gated_kernel
 from segmentation.models.gated_kernel import launch, scan_backward, scan_forward
-from segmentation.models.recurrence import linear_recurrence
+from segmentation.models.recurrence import gated_recurrence
 
 CAPABILITY = (7, 0)  # Triton's own
 
@@ -73,9 +73,7 @@ def definition(gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """What `gated_scan` computes, by the recurrence as CPUs solve it."""
     scans = []
     for direction, one in enumerate(gates.unbind(2)):
-        logit, candidate = one.transpose(0, 1).chunk(2, -1)
-        keep = logit.sigmoid()
-        scan = linear_recurrence(keep, (1 - keep) * candidate, start[:, direction], reverse=direction == 1)
+        scan = gated_recurrence(one.transpose(0, 1), start[:, direction], reverse=direction == 1)
         scans.append(scan.transpose(0, 1))
     last = [scan[:, -1 if direction == 0 else 0] for direction, scan in enumerate(scans)]
     return torch.stack(scans, 2), torch.stack(last, 1)

@@ -28,6 +28,23 @@ def squash(x):
     return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
 
 
+@triton.jit
+def load_gates(place, apart: tl.constexpr, mask):
+    """Four tensors that lie `apart` from one another: those of the gates i, f, g and o."""
+    i, f = tl.load(place, mask=mask, other=0.0), tl.load(place + apart, mask=mask, other=0.0)
+    g, o = tl.load(place + 2 * apart, mask=mask, other=0.0), tl.load(place + 3 * apart, mask=mask, other=0.0)
+    return i, f, g, o
+
+
+@triton.jit
+def store_gates(place, apart: tl.constexpr, i, f, g, o, mask):
+    """The same the other way, in the precision of what is written to."""
+    tl.store(place, i.to(place.dtype.element_ty), mask=mask)
+    tl.store(place + apart, f.to(place.dtype.element_ty), mask=mask)
+    tl.store(place + 2 * apart, g.to(place.dtype.element_ty), mask=mask)
+    tl.store(place + 3 * apart, o.to(place.dtype.element_ty), mask=mask)
+
+
 @triton.jit(do_not_specialize=["length", "count"])
 def run_forward(
     mapped,
@@ -58,15 +75,11 @@ def run_forward(
     begin = (row * directions + direction) * width + unit
     state = tl.load(start + begin, mask=known, other=0.0).to(weights.dtype.element_ty)
     c = tl.load(cell + begin, mask=known, other=0.0).to(tl.float32)
-    now = mapped + place * (4 * width) + unit
-    next_i, next_f = tl.load(now, mask=known, other=0.0), tl.load(now + width, mask=known, other=0.0)
-    next_g, next_o = tl.load(now + 2 * width, mask=known, other=0.0), tl.load(now + 3 * width, mask=known, other=0.0)
+    next_i, next_f, next_g, next_o = load_gates(mapped + place * (4 * width) + unit, width, known)
     for step in range(length):
         map_i, map_f, map_g, map_o = next_i, next_f, next_g, next_o
         more = known & (step + 1 < length)
-        now = mapped + (place + ahead) * (4 * width) + unit
-        next_i, next_f = tl.load(now, mask=more, other=0.0), tl.load(now + width, mask=more, other=0.0)
-        next_g, next_o = tl.load(now + 2 * width, mask=more, other=0.0), tl.load(now + 3 * width, mask=more, other=0.0)
+        next_i, next_f, next_g, next_o = load_gates(mapped + (place + ahead) * (4 * width) + unit, width, more)
         i = logistic(tl.dot(weight_i, state) + map_i.to(tl.float32))
         f = logistic(tl.dot(weight_f, state) + map_f.to(tl.float32))
         g = squash(tl.dot(weight_g, state) + map_g.to(tl.float32))
@@ -77,11 +90,7 @@ def run_forward(
         tl.store(states + place * width + unit, h.to(states.dtype.element_ty), mask=known)
         if keep:
             tl.store(cells + place * width + unit, c, mask=known)
-            gate = gates + place * (4 * width) + unit
-            tl.store(gate, i.to(gates.dtype.element_ty), mask=known)
-            tl.store(gate + width, f.to(gates.dtype.element_ty), mask=known)
-            tl.store(gate + 2 * width, g.to(gates.dtype.element_ty), mask=known)
-            tl.store(gate + 3 * width, o.to(gates.dtype.element_ty), mask=known)
+            store_gates(gates + place * (4 * width) + unit, width, i, f, g, o, known)
         place += ahead
     tl.store(last + begin, c, mask=known)
 
@@ -119,9 +128,7 @@ def run_backward(
     c_first = tl.load(cell + begin, mask=known, other=0.0).to(tl.float32)
     next_c = tl.load(cells + place * width + unit, mask=known, other=0.0)
     next_own = tl.load(gradient + place * width + unit, mask=known, other=0.0)
-    gate = gates + place * (4 * width) + unit
-    next_i, next_f = tl.load(gate, mask=known, other=0.0), tl.load(gate + width, mask=known, other=0.0)
-    next_g, next_o = tl.load(gate + 2 * width, mask=known, other=0.0), tl.load(gate + 3 * width, mask=known, other=0.0)
+    next_i, next_f, next_g, next_o = load_gates(gates + place * (4 * width) + unit, width, known)
     for step in range(length):
         c, own = next_c, next_own.to(tl.float32)
         i, f, g, o = next_i.to(tl.float32), next_f.to(tl.float32), next_g.to(tl.float32), next_o.to(tl.float32)
@@ -129,12 +136,7 @@ def run_backward(
         before = place + ahead
         next_c = tl.load(cells + before * width + unit, mask=more, other=0.0)
         next_own = tl.load(gradient + before * width + unit, mask=more, other=0.0)
-        gate = gates + before * (4 * width) + unit
-        next_i, next_f = tl.load(gate, mask=more, other=0.0), tl.load(gate + width, mask=more, other=0.0)
-        next_g, next_o = (
-            tl.load(gate + 2 * width, mask=more, other=0.0),
-            tl.load(gate + 3 * width, mask=more, other=0.0),
-        )
+        next_i, next_f, next_g, next_o = load_gates(gates + before * (4 * width) + unit, width, more)
         to_h += own
         squashed = squash(c)
         to_c += to_h * o * (1.0 - squashed * squashed)
@@ -144,11 +146,7 @@ def run_backward(
         to_g = (to_c * i * (1.0 - g * g)).to(weights.dtype.element_ty)
         to_o = (to_h * squashed * o * (1.0 - o)).to(weights.dtype.element_ty)
         to_c = to_c * f
-        to = to_mapped + place * (4 * width) + unit
-        tl.store(to, to_i.to(to_mapped.dtype.element_ty), mask=known)
-        tl.store(to + width, to_f.to(to_mapped.dtype.element_ty), mask=known)
-        tl.store(to + 2 * width, to_g.to(to_mapped.dtype.element_ty), mask=known)
-        tl.store(to + 3 * width, to_o.to(to_mapped.dtype.element_ty), mask=known)
+        store_gates(to_mapped + place * (4 * width) + unit, width, to_i, to_f, to_g, to_o, known)
         to_h = tl.dot(weight_i, to_i) + tl.dot(weight_f, to_f) + tl.dot(weight_g, to_g) + tl.dot(weight_o, to_o)
         place = before
     tl.store(to_start + begin, to_h.to(to_start.dtype.element_ty), mask=known)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.models.fused import usable
-from segmentation.models.recurrence import linear_recurrence
+from segmentation.models.recurrence import gated_recurrence
 
 
 class MinimalCell(nn.Module):
@@ -77,11 +77,8 @@ class MinimalCell(nn.Module):
             mapped = F.linear(sequences, getattr(self, f"weight_ih_{ending}"), getattr(self, f"bias_ih_{ending}"))
             # Sums over thousands of steps need float32 at least, whatever precision the maps are computed in.
             precise = mapped.transpose(0, 1).to(torch.promote_types(mapped.dtype, torch.float32))
-            logit, candidate = self.gates(precise).chunk(2, -1)
-            keep = torch.sigmoid(logit)
-            drive = torch.addcmul(candidate, keep, candidate, value=-1)  # the rest, in one pass over memory
             begin = None if start is None else start[number]
-            states = linear_recurrence(keep, drive, begin, reverse=number == 1)
+            states = gated_recurrence(self.gates(precise), begin, reverse=number == 1)
             directions.append(states.transpose(0, 1))
             last.append(states[0 if number == 1 else -1])
         return torch.cat(directions, -1), torch.stack(last)

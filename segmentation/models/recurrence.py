@@ -37,6 +37,20 @@ def linear_recurrence(
     return states
 
 
+def gated_recurrence(gates: Tensor, start: Tensor | None = None, *, reverse: bool = False) -> Tensor:
+    """All states [L, ..., H] of `h[t] = k[t] * h[t-1] + (1 - k[t]) * c[t]`, k the sigmoid of a logit.
+
+    Args:
+        gates: [L, ..., 2H], the logits and the candidates c.
+        start: [..., H], as for `linear_recurrence`.
+        reverse: likewise.
+    """
+    logit, candidate = gates.chunk(2, -1)
+    keep = torch.sigmoid(logit)
+    drive = torch.addcmul(candidate, keep, candidate, value=-1)  # the rest, in one pass over memory
+    return linear_recurrence(keep, drive, start, reverse=reverse)
+
+
 def fastest(drive: Tensor) -> Solver:
     """How to solve a recurrence of this size on this device."""
     return in_turn if drive.device.type == "cpu" and drive[0].numel() >= WIDE else in_parallel

@@ -141,10 +141,8 @@ class Scan(nn.Module):
             )
         except (TypeError, ValueError) as error:
             raise UserError(f"lstm.cell={cell}: refuses the arguments of torch's LSTM: {error}") from error
-        if chunk is not None and type(self.cell) not in (
-            *CELLS.values(),
-            nn.LSTM,
-        ):  # what another adds, chunks would leave out
+        splits = (*CELLS.values(), nn.LSTM)  # what another adds, chunks would leave out
+        if chunk is not None and type(self.cell) not in splits:
             raise UserError(f"lstm.chunk={chunk}: splits only {', '.join(CELLS)}, not {cell}; set lstm.chunk=null")
         self._plans: dict[tuple[int, int, torch.device], Plan] = {}
 
