@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from segmentation.models.backbones import normalisation
 from segmentation.models.decoders import MULTIPLE, Features, build_features
 from segmentation.models.dilated import mend_dilated
+from segmentation.models.hastened import hasten
 from segmentation.targets import build
 
 Size = tuple[int, int]
@@ -101,6 +102,7 @@ def build_network(
     )
     network = Network(features, mean, std, lstm, classifier)
     mend_dilated(network)
+    hasten(network)
     return network
 
 
