@@ -12,6 +12,8 @@ from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.models.hastened import HastenedNorm, HastenedNormAct
+
 
 class Sum(torch.autograd.Function):
     """A tensor summed over all processes; its gradient likewise."""
@@ -42,9 +44,20 @@ class SummedBatchNormAct(BatchNormAct2d):
         return result
 
 
+# Each layer's class and what it becomes; of two that become the same one, the last is what it returns to.
 Table = dict[type[nn.Module], type[nn.Module]]
-CPU: Table = {nn.BatchNorm2d: SummedBatchNorm, BatchNormAct2d: SummedBatchNormAct}
-GPU: Table = {nn.BatchNorm2d: nn.SyncBatchNorm, BatchNormAct2d: SyncBatchNormAct}
+CPU: Table = {
+    nn.BatchNorm2d: SummedBatchNorm,
+    HastenedNorm: SummedBatchNorm,
+    BatchNormAct2d: SummedBatchNormAct,
+    HastenedNormAct: SummedBatchNormAct,
+}
+GPU: Table = {
+    nn.BatchNorm2d: nn.SyncBatchNorm,
+    HastenedNorm: nn.SyncBatchNorm,
+    BatchNormAct2d: SyncBatchNormAct,
+    HastenedNormAct: SyncBatchNormAct,
+}
 
 
 class SyncedBatchNorm(LayerSync):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segmentation.models.hastened import HastenedNorm, HastenedReLU, hasten
+from segmentation.models.hastened import HASTENED, HastenedReLU, hasten
 from segmentation.models.layers import Fork, normalised
 from segmentation.models.native import library, suits
 from segmentation.models.network import build_network
@@ -72,6 +72,25 @@ def test_batch_norm_is_that_of_float64(shape: tuple[int, ...], with_shortcut: bo
 
 
 @built
+@pytest.mark.parametrize("groups", [1, 4, 32])
+@pytest.mark.parametrize("sides", [(12, 20), (7, 5), (1, 3)])
+def test_group_norm_is_that_of_float64(sides: tuple[int, int], groups: int) -> None:
+    numbers: Any = maps((3, 64, *sides)).requires_grad_()
+    gradient = maps((3, 64, *sides), 2) - 3
+    layer = nn.Sequential(nn.GroupNorm(groups, 64))
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, 1, 0.5, torch.Generator().manual_seed(1))
+    exact, exactly = copy.deepcopy(layer).double(), numbers.detach().double().requires_grad_()
+    hasten(layer)
+    result, expected = layer(numbers), exact(exactly)
+    assert type(result.grad_fn).__name__ == "GroupNormBackward"
+    close(result, expected)
+    torch.autograd.backward([result, expected], [gradient, gradient.double()])
+    for found, one in zip([numbers, *layer.parameters()], [exactly, *exact.parameters()], strict=True):
+        close(found.grad, one.grad)
+
+
+@built
 def test_little_is_cancelled_where_the_mean_is_large() -> None:
     """A variance of 1 around 1,000, in float32's square of which it would be lost."""
     numbers = (torch.randn(4, 16, 32, 32) * 4 + 1000).bfloat16().to(memory_format=torch.channels_last)
@@ -111,6 +130,16 @@ def test_relu_is_torchs_to_the_bit(inplace: bool) -> None:
     assert ours.grad is not None
     assert theirs.grad is not None
     assert torch.equal(ours.grad[number], theirs.grad[number])
+
+
+@built
+def test_relu_needs_no_gradient() -> None:
+    numbers = maps((2, 19, 5, 7)) - 3
+    expected = numbers.relu()
+    with torch.inference_mode():
+        assert torch.equal(HastenedReLU()(numbers), expected)
+        assert torch.equal(HastenedReLU(inplace=True)(numbers), expected)
+    assert torch.equal(numbers, expected)
 
 
 def test_what_is_not_a_number_stays_none() -> None:
@@ -182,14 +211,17 @@ def test_hastened_networks_are_what_they_were(name: str) -> None:
     hastened = copy.deepcopy(plain)
     hasten(hastened)
     hasten(hastened)  # once is enough
-    assert any(isinstance(module, HastenedNorm) for module in hastened.modules()) == (name == "resnet18")
+    found, expected = ([type(module) for module in network.modules()] for network in (hastened, plain))
+    assert set(HASTENED.values()) & set(found)
+    assert not set(HASTENED) & set(found)
+    assert all(issubclass(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
     assert hastened.state_dict().keys() == plain.state_dict().keys()
     image = torch.rand(2, 3, 64, 64)
     for network in (hastened, copy.deepcopy(hastened), pickle.loads(pickle.dumps(hastened))):
         assert [type(module) for module in network.modules()] == [type(module) for module in hastened.modules()]
         for training in (False, True):
-            found, expected = (copy.deepcopy(one).train(training)(image) for one in (network, plain))
-            assert torch.equal(found, expected)
+            results = [copy.deepcopy(one).train(training)(image) for one in (network, plain)]
+            assert torch.equal(*results)
 
 
 def test_frozen_norms_stay_frozen() -> None:

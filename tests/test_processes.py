@@ -16,6 +16,7 @@ from torch import nn
 
 from segmentation.data.samplers import UNCOUNTED, EvaluationSampler
 from segmentation.loopback import GLOO, LOOPBACK, listen
+from segmentation.models.hastened import HastenedNorm, HastenedNormAct, hasten
 from segmentation.sync import GPU, SummedBatchNorm, SummedBatchNormAct, SyncedBatchNorm, change_classes
 from tests.conftest import TINY
 
@@ -34,18 +35,20 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_batch_norm_keeps_its_tensors_and_its_activation() -> None:
+@pytest.mark.parametrize("hastened", [False, True])
+def test_batch_norm_keeps_its_tensors_and_its_activation(hastened: bool) -> None:
     network: nn.Module = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4), nn.BatchNorm2d(4)).eval()
+    if hastened:  # as every network that is built here
+        hasten(network)
     image = torch.randn(2, 3, 5, 5)
     before, names = network(image), network.state_dict().keys()
-    own = [nn.Conv2d, BatchNormAct2d, nn.BatchNorm2d]
     plugin: LayerSync = SyncedBatchNorm()
     network = plugin.apply(network)
     assert [type(module) for module in network.children()] == [nn.Conv2d, SummedBatchNormAct, SummedBatchNorm]
     assert torch.equal(network(image), before)
     assert network.state_dict().keys() == names
     network = plugin.revert(network)
-    assert [type(module) for module in network.children()] == own
+    assert [type(module) for module in network.children()] == [nn.Conv2d, HastenedNormAct, HastenedNorm]
     network = change_classes(network, GPU)
     assert [type(module) for module in network.children()] == [nn.Conv2d, SyncBatchNormAct, nn.SyncBatchNorm]
     assert torch.equal(network(image), before)

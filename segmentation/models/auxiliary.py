@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.errors import UserError
+from segmentation.models.hastened import HastenedNorm, HastenedReLU
 from segmentation.models.network import Network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -62,8 +63,8 @@ def head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     inner = max(16, channels // 4)
     return nn.Sequential(
         nn.Conv2d(channels, inner, 3, padding=1, bias=False),
-        nn.BatchNorm2d(inner),
-        nn.ReLU(inplace=True),
+        HastenedNorm(inner),
+        HastenedReLU(inplace=True),
         nn.Dropout2d(dropout),
         nn.Conv2d(inner, num_classes, 1),
     )

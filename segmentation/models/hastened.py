@@ -1,89 +1,106 @@
-"""Layers of other libraries' networks, mixed with what computes them by this project's kernels on CPUs."""
+"""Layers of other libraries' networks that compute by this project's kernels on CPUs, where those suit."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from segmentation.models.layers import Fork, ReLU, learns, normalised
-from segmentation.models.mixins import Mixin, mix
+from segmentation.models.layers import Fork, GroupNorm, ReLU, learns, normalised
 from segmentation.models.native import suits
 
 
-class HastenedNorm(Mixin):
-    """Mixed into a batch norm."""
+class HastenedNorm(nn.BatchNorm2d):
+    """Batch norm."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        layer: Any = self
-        return normalised(layer, maps)
+        return normalised(self, maps)
 
 
-class HastenedNormAct(Mixin):
-    """Mixed into timm's batch norm with an activation."""
+class HastenedNormAct(BatchNormAct2d):
+    """timm's batch norm with an activation."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        layer: Any = self
-        if not (learns(layer) and suits(maps)):
-            return super().forward(maps)  # type: ignore[no-any-return]
-        return layer.act(layer.drop(normalised(layer, maps)))  # type: ignore[no-any-return]
+        if not (learns(self) and suits(maps)):
+            return super().forward(maps)  # type: ignore[no-any-return, no-untyped-call]  # timm leaves it untyped
+        result: Tensor = self.act(self.drop(normalised(self, maps)))
+        return result
 
 
-class HastenedReLU(Mixin):
-    """Mixed into a ReLU."""
+class HastenedGroupNorm(nn.GroupNorm):
+    """Group norm."""
 
-    inplace: bool
+    def forward(self, maps: Tensor) -> Tensor:
+        if not (self.affine and self.weight.dtype == torch.float32 and suits(maps)):
+            return super().forward(maps)
+        result: Tensor = GroupNorm.apply(maps, self.weight, self.bias, self.num_groups, self.eps)
+        return result
+
+
+class HastenedReLU(nn.ReLU):
+    """ReLU."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if not suits(maps):
-            return super().forward(maps)  # type: ignore[no-any-return]
-        return ReLU.apply(maps, self.inplace)  # type: ignore[no-any-return]
+            return super().forward(maps)
+        result: Tensor = ReLU.apply(maps, self.inplace)
+        return result
 
 
-class HastenedBlock(Mixin):
-    """Mixed into a residual block of timm's ResNets: norm, sum and ReLU in one pass, if there is nothing else to it.
-
-    A third of the passes over memory that they take one by one.
-    """
+class HastenedBasicBlock(BasicBlock):
+    """timm's residual block of two convolutions: norm, sum and ReLU in one pass, if there is nothing else to it."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        layer: Any = self
-        pairs = list(self.pairs())
-        if not (self.plain() and suits(maps) and all(learns(norm) for _, norm in pairs)):
-            return super().forward(maps)  # type: ignore[no-any-return]
-        maps, shortcut = Fork.apply(maps)
-        for convolution, norm in pairs[:-1]:
-            maps = normalised(norm, convolution(maps), relu=True)
-        if layer.downsample is not None:
-            shortcut = layer.downsample(shortcut)
-        convolution, norm = pairs[-1]
-        return normalised(norm, convolution(maps), shortcut, relu=True)
+        return residual(self, maps) if suits(maps) and is_plain(self) else super().forward(maps)
 
-    def pairs(self) -> Iterator[tuple[nn.Module, nn.BatchNorm2d]]:
-        """Each convolution and its norm."""
-        for number in (1, 2, 3):
-            if hasattr(self, f"conv{number}"):
-                yield getattr(self, f"conv{number}"), getattr(self, f"bn{number}")
 
-    def plain(self) -> bool:
-        """Whether it is convolutions, batch norms, ReLUs and a shortcut, and no more."""
-        known = (nn.Conv2d, HastenedNorm, HastenedReLU, nn.Identity)
-        return all(isinstance(child, known) for name, child in self.named_children() if name != "downsample")
+class HastenedBottleneck(Bottleneck):
+    """That of three, likewise."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return residual(self, maps) if suits(maps) and is_plain(self) else super().forward(maps)
+
+
+def residual(block: nn.Module, maps: Tensor) -> Tensor:
+    """A residual block's result: its convolutions' and the shortcut past them, added."""
+    maps, shortcut = Fork.apply(maps)
+    *inner, (convolution, norm) = steps(block)
+    for earlier, its_norm in inner:
+        maps = normalised(its_norm, earlier(maps), relu=True)
+    downsample: Any = block.downsample
+    shortcut = shortcut if downsample is None else downsample(shortcut)
+    return normalised(norm, convolution(maps), shortcut, relu=True)
+
+
+def steps(block: nn.Module) -> Iterator[tuple[nn.Module, nn.BatchNorm2d]]:
+    """Each convolution of a residual block and its norm."""
+    for number in (1, 2, 3):
+        if hasattr(block, f"conv{number}"):
+            yield getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+
+
+def is_plain(block: nn.Module) -> bool:
+    """Whether it is convolutions, batch norms that learn, ReLUs and a shortcut, and no more."""
+    known = (nn.Conv2d, HastenedNorm, HastenedReLU, nn.Identity)
+    alike = all(isinstance(child, known) for name, child in block.named_children() if name != "downsample")
+    return alike and all(learns(norm) for _, norm in steps(block))
 
 
 # By a layer's own class, since one derived from it may do something else.
-HASTENED: dict[type[nn.Module], type[Mixin]] = {
+HASTENED: dict[type[nn.Module], Any] = {
     nn.BatchNorm2d: HastenedNorm,
     BatchNormAct2d: HastenedNormAct,
+    nn.GroupNorm: HastenedGroupNorm,
     nn.ReLU: HastenedReLU,
-    BasicBlock: HastenedBlock,
-    Bottleneck: HastenedBlock,
+    BasicBlock: HastenedBasicBlock,
+    Bottleneck: HastenedBottleneck,
 }
 
 
 def hasten(network: nn.Module) -> None:
-    """Mix into the layers of a network what computes them by this project's kernels; names and weights stay."""
+    """Give layers of a network the class that computes by this project's kernels; names, weights and places stay."""
     for module in network.modules():
         if type(module) in HASTENED:
-            mix(HASTENED[type(module)], module)
+            module.__class__ = HASTENED[type(module)]

@@ -1,4 +1,4 @@
-"""Batch norm, ReLU and sums on CPUs in bf16 by this project's kernels: torch's results, up to rounding."""
+"""Norms, ReLU and sums on CPUs in bf16 by this project's kernels: torch's results, up to rounding."""
 
 from typing import Any
 
@@ -35,6 +35,31 @@ class BatchNorm(torch.autograd.Function):
         numbers = (weight, bias, mean, inverse, to_weight, to_bias)
         run("batch_norm_backward", gradient, maps, to_maps, *shape(maps), *numbers, *room(channels), relu)
         return to_maps, gradient if results else None, to_weight, to_bias, *[None] * 5
+
+
+class GroupNorm(torch.autograd.Function):
+    """Maps [B, C, H, W], each group of channels of an image by its own mean and variance."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+        result, (images, channels) = torch.empty_like(maps), maps.shape[:2]
+        mean, inverse = weight.new_empty(2, images, channels)
+        sizes = (images, shape(maps)[0] // images, channels, groups)
+        run("group_norm", maps, result, *sizes, weight, bias, eps, mean, inverse, *room(channels))
+        ctx.save_for_backward(maps, weight, mean, inverse)
+        ctx.sizes = sizes
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, weight, mean, inverse = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        to_maps, channels = torch.empty_like(maps), maps.shape[1]
+        to_weight, to_bias = weight.new_zeros(2, channels)
+        numbers = (weight, mean, inverse, to_weight, to_bias)
+        run("group_norm_backward", gradient, maps, to_maps, *ctx.sizes, *numbers, *room(channels))
+        return to_maps, to_weight, to_bias, None, None
 
 
 class ReLU(torch.autograd.Function):
@@ -86,7 +111,7 @@ def shape(maps: Tensor) -> tuple[int, int]:
 
 
 def room(channels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What batch norm's kernels put aside meanwhile."""
+    """What the norms' kernels put aside meanwhile."""
     sums = (torch.get_num_threads(), 2, channels)
     return torch.empty(4, channels), torch.empty(sums), torch.empty(sums, dtype=torch.float64)
 

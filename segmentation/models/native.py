@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCES = sorted((Path(__file__).parent / "kernels").glob("*.c"))
 # By its soname, libgomp is then the one that torch has loaded: the threads are shared.
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-shared", "-fPIC")
 
@@ -30,16 +30,16 @@ def library() -> ctypes.CDLL | None:
     """
     compiler = shlex.split(os.environ.get("CC", "")) or list(filter(shutil.which, ("cc", "gcc", "clang")))[:1]
     if platform.machine() != "x86_64" or not compiler:
-        log.info("Batch norm and ReLU run by torch's kernels: there is no C compiler here, or none for this machine")
+        log.info("Norms and ReLU run by torch's kernels: there is no C compiler here, or none for this machine")
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder) / "native.so"
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(built)]
+            command = [*compiler, *FLAGS, *map(str, SOURCES), "-o", str(built)]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
             return ctypes.CDLL(str(built))
     except (OSError, subprocess.SubprocessError) as error:
-        log.info("Batch norm and ReLU run by torch's kernels: %s cannot build others (%s)", compiler[0], error)
+        log.info("Norms and ReLU run by torch's kernels: %s cannot build others (%s)", compiler[0], error)
         return None
 
 
