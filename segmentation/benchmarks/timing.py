@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from segmentation.cost import device_name, synchronise
+from segmentation.models.native import library
 from segmentation.trainer import build_trainer
 
 PRODUCTS = 10  # of which the fastest counts
@@ -76,5 +77,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "CPU kernels": "this project's" if library() else "torch's",
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.errors import UserError
-from segmentation.models.hastened import HastenedNorm, HastenedReLU
+from segmentation.models.hastened import hasten
 from segmentation.models.network import Network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +38,7 @@ class AuxiliaryHeads(nn.Module):
             raise UserError(f"aux.maps={list(maps)}: this backbone has {len(channels)} maps; give some of them")
         self.maps, self.weight = list(maps), weight
         self.heads = nn.ModuleList(head(channels[place], num_classes, dropout) for place in maps)
+        hasten(self.heads)
         self._seen: tuple[Sequence[Tensor], torch.Size] | None = None
         network.backbone.register_forward_hook(self._watch)
 
@@ -63,8 +64,8 @@ def head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     inner = max(16, channels // 4)
     return nn.Sequential(
         nn.Conv2d(channels, inner, 3, padding=1, bias=False),
-        HastenedNorm(inner),
-        HastenedReLU(inplace=True),
+        nn.BatchNorm2d(inner),
+        nn.ReLU(inplace=True),
         nn.Dropout2d(dropout),
         nn.Conv2d(inner, num_classes, 1),
     )

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from segmentation.models.layers import Fork, GroupNorm, ReLU, learns, normalised
+from segmentation.models.layers import ForkFunction, GroupNormFunction, ReLUFunction, in_float32, learns, normalised
 from segmentation.models.native import suits
 
 
@@ -33,9 +32,10 @@ class HastenedGroupNorm(nn.GroupNorm):
     """Group norm."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        if not (self.affine and self.weight.dtype == torch.float32 and suits(maps)):
+        fits = in_float32(self.weight) and in_float32(self.bias)
+        if not (fits and suits(maps) and maps.shape[1] == self.num_channels):
             return super().forward(maps)
-        result: Tensor = GroupNorm.apply(maps, self.weight, self.bias, self.num_groups, self.eps)
+        result: Tensor = GroupNormFunction.apply(maps, self.weight, self.bias, self.num_groups, float(self.eps))
         return result
 
 
@@ -45,7 +45,7 @@ class HastenedReLU(nn.ReLU):
     def forward(self, maps: Tensor) -> Tensor:
         if not suits(maps):
             return super().forward(maps)
-        result: Tensor = ReLU.apply(maps, self.inplace)
+        result: Tensor = ReLUFunction.apply(maps, self.inplace)
         return result
 
 
@@ -65,13 +65,13 @@ class HastenedBottleneck(Bottleneck):
 
 def residual(block: nn.Module, maps: Tensor) -> Tensor:
     """A residual block's result: its convolutions' and the shortcut past them, added."""
-    maps, shortcut = Fork.apply(maps)
+    maps, shortcut = ForkFunction.apply(maps)
     *inner, (convolution, norm) = steps(block)
     for earlier, its_norm in inner:
         maps = normalised(its_norm, earlier(maps), relu=True)
     downsample: Any = block.downsample
     shortcut = shortcut if downsample is None else downsample(shortcut)
-    return normalised(norm, convolution(maps), shortcut, relu=True)
+    return normalised(norm, convolution(maps), shortcut)
 
 
 def steps(block: nn.Module) -> Iterator[tuple[nn.Module, nn.BatchNorm2d]]:
@@ -82,12 +82,17 @@ def steps(block: nn.Module) -> Iterator[tuple[nn.Module, nn.BatchNorm2d]]:
 
 
 def is_plain(block: nn.Module) -> bool:
-    """Whether it is convolutions, batch norms that learn, ReLUs and a shortcut, and no more."""
-    known = (nn.Conv2d, HastenedNorm, HastenedReLU, nn.Identity)
-    alike = all(isinstance(child, known) for name, child in block.named_children() if name != "downsample")
-    return alike and all(learns(norm) for _, norm in steps(block))
+    """Whether it is convolutions, batch norms that learn, ReLUs and a shortcut, no more, and nobody watches them."""
+    for name, child in block.named_children():
+        kind = next((kind for start, kind in PARTS.items() if name.startswith(start)), nn.Identity)
+        # A norm's or ReLU's own forward is not called, and so neither are hooks on it, which the diagnosis of numbers
+        # that are not finite has.
+        if name != "downsample" and (type(child) is not kind or child._forward_hooks or child._forward_pre_hooks):
+            return False
+    return all(learns(norm) for _, norm in steps(block))
 
 
+PARTS = {"conv": nn.Conv2d, "bn": HastenedNorm, "act": HastenedReLU}  # of a residual block, by how names begin
 # By a layer's own class, since one derived from it may do something else.
 HASTENED: dict[type[nn.Module], Any] = {
     nn.BatchNorm2d: HastenedNorm,
@@ -100,7 +105,11 @@ HASTENED: dict[type[nn.Module], Any] = {
 
 
 def hasten(network: nn.Module) -> None:
-    """Give layers of a network the class that computes by this project's kernels; names, weights and places stay."""
+    """Give layers of a network the class that computes by this project's kernels; names, weights and places stay.
+
+    Where the kernels compute, there are no gradients of gradients, and no torch.func; what reads Python instead of
+    calling it (torch.fx, torch.jit.script) can do nothing with these classes.
+    """
     for module in network.modules():
         if type(module) in HASTENED:
             module.__class__ = HASTENED[type(module)]

@@ -3,11 +3,12 @@
 #include "rows.h"
 
 /* y = (x - mean) * inverse * weight + bias, with this batch's mean and inverse of its standard deviation [channels],
-   towards which the running ones move; then `shortcut` [rows, channels] is added, unless it is null, and ReLU applied if
-   it is wanted. `lines` [4, channels], `partial` [threads, 2, channels] and `total`, likewise, are room. */
+   towards which the running ones move; then through ReLU if that is wanted, and always after `shortcut` [rows, channels]
+   was added, unless it is null. `lines` [4, channels], `partial` [threads, 2, channels] and `total`, likewise, are
+   room. */
 void batch_norm(const bf16 *x, const bf16 *shortcut, bf16 *y, long rows, long channels, const float *weight,
                 const float *bias, float *running_mean, float *running_var, float momentum, float eps, float *mean,
-                float *inverse, float *lines, float *partial, double *total, long relu, int threads) {
+                float *inverse, int relu, float *lines, float *partial, double *total, int threads) {
     float *scale = lines, *offset = lines + channels, *shift = lines + 2 * channels;
     for (long c = 0; c < channels; c++) shift[c] = widen(x[c]); /* near the mean, so that little is cancelled */
 #pragma omp parallel num_threads(threads)
@@ -28,8 +29,7 @@ void batch_norm(const bf16 *x, const bf16 *shortcut, bf16 *y, long rows, long ch
             running_mean[c] += momentum * (mean[c] - running_mean[c]);
             running_var[c] += momentum * ((float)(variance * rows / (rows - 1)) - running_var[c]);
         }
-        if (shortcut && relu) normalise(x, shortcut, y, rows, channels, scale, offset, 1, 1);
-        else if (shortcut) normalise(x, shortcut, y, rows, channels, scale, offset, 1, 0);
+        if (shortcut) normalise(x, shortcut, y, rows, channels, scale, offset, 1, 1);
         else if (relu) normalise(x, x, y, rows, channels, scale, offset, 0, 1);
         else normalise(x, x, y, rows, channels, scale, offset, 0, 0);
     }
@@ -38,7 +38,7 @@ void batch_norm(const bf16 *x, const bf16 *shortcut, bf16 *y, long rows, long ch
 /* The gradients of x, weight and bias from that of y, where there was no shortcut. */
 void batch_norm_backward(const bf16 *gradient, const bf16 *x, bf16 *to_x, long rows, long channels, const float *weight,
                          const float *bias, const float *mean, const float *inverse, float *to_weight, float *to_bias,
-                         float *lines, float *partial, double *total, long relu, int threads) {
+                         int relu, float *lines, float *partial, double *total, int threads) {
     float *scale = lines, *offset = lines + channels, *slope = lines + 2 * channels, *shift = lines + 3 * channels;
     for (long c = 0; c < channels; c++) {
         scale[c] = weight[c] * inverse[c];
