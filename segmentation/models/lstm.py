@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.models.fused import usable
+from segmentation.models.threads import better_alone, one_thread, one_thread_backward
 
 SIZES = (16, 32, 64, 128)  # of a state: powers of two whose weights fit on a GPU's chip
 
@@ -51,7 +52,12 @@ class LSTM(nn.RNNBase):
     def by_torch(self, sequences: Tensor, start: State | None) -> Any:
         """The same by torch's own kernels."""
         forward: Any = nn.LSTM.forward
-        return forward(self, sequences, start)
+        if not better_alone(sequences):
+            return forward(self, sequences, start)
+        with one_thread():
+            result = forward(self, sequences, start)
+        one_thread_backward(result[0], sequences)
+        return result
 
     def suits(self, sequences: Tensor) -> bool:
         """Whether the kernels compute this: half precision, as under autocast, where torch's own take float16."""
