@@ -17,12 +17,13 @@ FEW = (
 def better_alone(sequences: Tensor) -> bool:
     """Whether a recurrent layer over these, [B, L, C], is faster in one thread: a few, in bf16, on a CPU with AMX.
 
-    There a step's product is over before threads have met. Without AMX, and in float32, it is not.
+    There a step's product is over before threads have met. Without AMX, and in float32, it is not. A graph that is
+    recorded, for any number of sequences, is not asked how many it has.
     """
-    if sequences.device.type != "cpu" or len(sequences) > FEW or sequences.dtype == torch.float64:
+    if sequences.device.type != "cpu" or sequences.dtype == torch.float64 or torch.compiler.is_compiling():
         return False
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else sequences.dtype
-    return dtype == torch.bfloat16 and has_amx()
+    return dtype == torch.bfloat16 and has_amx() and len(sequences) <= FEW
 
 
 @functools.cache
