@@ -19,7 +19,7 @@ from segmentation.sweeps.ledger import Ledger
 from tests.conftest import TINY
 
 LAUNCHERS = [
-    ("launcher=joblib",),
+    pytest.param(("launcher=joblib",), marks=pytest.mark.slow),
     pytest.param(("launcher=submitit", "hydra/launcher=submitit_local"), marks=pytest.mark.slow),
     pytest.param(("launcher=ray",), marks=pytest.mark.slow),
 ]

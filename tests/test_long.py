@@ -46,6 +46,7 @@ class Hoarder(pl.Callback):
         self.kept.append(open(os.devnull))  # noqa: SIM115, PTH123  # the leak itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaks", [False, True])
 def test_epochs_keep_nothing(leaks: bool, tiny: Compose, tmp_path: Path) -> None:
     """With all that logs and saves; and a callback that does keep something is noticed."""
@@ -57,6 +58,7 @@ def test_epochs_keep_nothing(leaks: bool, tiny: Compose, tmp_path: Path) -> None
     assert set(grown(rows, warm=2)) == ({"files", "tensors"} if leaks else set())
 
 
+@pytest.mark.slow
 def test_jobs_keep_nothing(tiny: Compose, tmp_path: Path) -> None:
     """Trainings one after the other in one process."""
     words = (*SMALL, "data.splits={train:2,val:1,test:1}", *watching(tmp_path / "held", count=True))

@@ -74,6 +74,7 @@ def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db").trials
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_ended_and_prunes(tmp_path: Path) -> None:
     folder = tmp_path / "search"
     first = run(folder, "hydra.sweeper.trials=2", "trainer.max_epochs=3")
