@@ -12,7 +12,7 @@ from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.models.hastened import HastenedNorm, HastenedNormAct
+from segmentation.models.hastened import HASTENED
 
 
 class Sum(torch.autograd.Function):
@@ -44,20 +44,16 @@ class SummedBatchNormAct(BatchNormAct2d):
         return result
 
 
-# Each layer's class and what it becomes; of two that become the same one, the last is what it returns to.
 Table = dict[type[nn.Module], type[nn.Module]]
-CPU: Table = {
-    nn.BatchNorm2d: SummedBatchNorm,
-    HastenedNorm: SummedBatchNorm,
-    BatchNormAct2d: SummedBatchNormAct,
-    HastenedNormAct: SummedBatchNormAct,
-}
-GPU: Table = {
-    nn.BatchNorm2d: nn.SyncBatchNorm,
-    HastenedNorm: nn.SyncBatchNorm,
-    BatchNormAct2d: SyncBatchNormAct,
-    HastenedNormAct: SyncBatchNormAct,
-}
+
+
+def hastened_too(table: Table) -> Table:
+    """Layers' own classes and what they become, and the same for hastened ones: the last, which layers return to."""
+    return table | {HASTENED[own]: synced for own, synced in table.items()}
+
+
+CPU = hastened_too({nn.BatchNorm2d: SummedBatchNorm, BatchNormAct2d: SummedBatchNormAct})
+GPU = hastened_too({nn.BatchNorm2d: nn.SyncBatchNorm, BatchNormAct2d: SyncBatchNormAct})
 
 
 class SyncedBatchNorm(LayerSync):

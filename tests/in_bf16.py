@@ -25,8 +25,10 @@ def maps(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 def torch_threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(number)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def norm(channels: int) -> nn.BatchNorm2d:

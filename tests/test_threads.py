@@ -10,15 +10,13 @@ from torch import Tensor
 
 from segmentation.models import threads
 from segmentation.models.lstm import LSTM
-from tests.in_bf16 import close
+from tests.in_bf16 import close, torch_threads
 
 
 @pytest.fixture(autouse=True)
 def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(3):
+        yield
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, amx: bool) -> Mock:

@@ -22,8 +22,6 @@ class HastenedNormAct(BatchNormAct2d):
     """timm's batch norm with an activation."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        if not (learns(self) and suits(maps)):
-            return super().forward(maps)  # type: ignore[no-any-return, no-untyped-call]  # timm leaves it untyped
         result: Tensor = self.act(self.drop(normalised(self, maps)))
         return result
 

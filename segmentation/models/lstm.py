@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.models.fused import usable
+from segmentation.models.precision import computed_in
 from segmentation.models.threads import better_alone, one_thread, one_thread_backward
 
+HALVES = (torch.float16, torch.bfloat16)
 SIZES = (16, 32, 64, 128)  # of a state: powers of two whose weights fit on a GPU's chip
 
 State = tuple[Tensor, Tensor]  # states and cells, [num_layers * directions, B, hidden_size] each
@@ -61,12 +63,11 @@ class LSTM(nn.RNNBase):
 
     def suits(self, sequences: Tensor) -> bool:
         """Whether the kernels compute this: half precision, as under autocast, where torch's own take float16."""
-        if sequences.device.type != "cuda" or sequences.dtype == torch.float64:  # which autocast leaves alone
+        if sequences.device.type != "cuda":
             return False
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else sequences.dtype
         plain = self.batch_first and self.bias and not self.proj_size and not self.dropout
         filled = sequences.ndim == 3 and sequences.numel() > 0
-        return plain and filled and dtype in (torch.float16, torch.bfloat16) and self.hidden_size in SIZES
+        return plain and filled and computed_in(sequences) in HALVES and self.hidden_size in SIZES
 
     def scan(self, sequences: Tensor, layer: int, begin: State | None) -> tuple[Tensor, State]:
         """One layer, its states and cells of [directions, B, hidden_size]."""

@@ -2,16 +2,17 @@
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-FEW = (
-    16  # sequences: on two cores one thread took 0.6 to 0.9 of the time of two, of 32 sequences 1.1 (docs/benchmark.md)
-)
+from segmentation.models.precision import computed_in
+
+# Sequences: on two cores one thread took 0.6 to 0.9 of the time of two, for 32 sequences 1.1 (docs/benchmark.md).
+FEW = 16
 
 
 def better_alone(sequences: Tensor) -> bool:
@@ -20,10 +21,9 @@ def better_alone(sequences: Tensor) -> bool:
     There a step's product is over before threads have met. Without AMX, and in float32, it is not. A graph that is
     recorded, for any number of sequences, is not asked how many it has.
     """
-    if sequences.device.type != "cpu" or sequences.dtype == torch.float64 or torch.compiler.is_compiling():
+    if sequences.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else sequences.dtype
-    return dtype == torch.bfloat16 and has_amx() and len(sequences) <= FEW
+    return computed_in(sequences) == torch.bfloat16 and has_amx() and len(sequences) <= FEW
 
 
 @functools.cache
@@ -48,14 +48,13 @@ def one_thread() -> Iterator[None]:
 
 def one_thread_backward(result: Tensor, inputs: Tensor) -> None:
     """The gradients of recurrent layers between these, when their time comes, likewise."""
-    threads: list[int] = []  # that there were before
+    alone = ExitStack()
 
     def part(gradients: Any) -> None:
-        threads.append(torch.get_num_threads())
-        torch.set_num_threads(1)
+        alone.enter_context(one_thread())
 
     def meet(inputs: Any, outputs: Any) -> None:
-        torch.set_num_threads(threads.pop())
+        alone.close()
 
     waiting, seen = [result.grad_fn], {inputs.grad_fn, None}
     while waiting:
