@@ -106,7 +106,7 @@ class ClockNoise(pl.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 2:
             with torch.no_grad():
-                next(pl_module.network.parameters()).add_(1e-6 * (1 + time.perf_counter_ns() % 1000))
+                next(pl_module.network.parameters()).add_(1e-6 + 1e-12 * (time.perf_counter_ns() % 10**9))
 
 
 class ClockPixels(albumentations.ImageOnlyTransform):  # type: ignore[misc]
